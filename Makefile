@@ -1,0 +1,60 @@
+# Every target builds the environment that it needs first. `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test check format e2e bench docs lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are remade where a lock file or the project's own metadata changed.
+$(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+up: $(VENV)/.runtime ## Run collector, service and dashboard; Ctrl-C stops them
+	@exec $(BIN)/lastword up $(ARGS)
+
+demo: $(VENV)/.runtime ## Send demo traffic with faults, starting the product if it is not up (ARGS="--turns 500")
+	@exec $(BIN)/lastword demo $(ARGS)
+
+test: $(VENV)/.dev ## Run all tests, those with servers and a browser too
+	$(BIN)/pytest $(ARGS)
+
+check: $(VENV)/.dev ## Format, lint, types, and the fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/pytest -q tests/unit
+
+format: $(VENV)/.dev ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+e2e: $(VENV)/.dev ## Run the real programs and a real browser; screenshots land in artifacts/
+	$(BIN)/pytest tests/e2e $(ARGS)
+
+bench: $(VENV)/.dev ## Run the retrieval and replay benchmark (needs the data files, see docs/benchmarks.md)
+	$(BIN)/python -m benchmarks.replay $(ARGS)
+
+docs: $(VENV)/.dev ## Rewrite the generated parts of docs/
+	$(BIN)/python docs/generate.py
+
+lock: ## Pin the dependencies anew (needs uv)
+	uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet --upgrade pyproject.toml -o requirements.lock
+	uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet --upgrade pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove the environment and caches; data/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""The turn service: one HTTP request to one terminal, over the machine of the contract."""

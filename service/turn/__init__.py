@@ -1,0 +1,1 @@
+"""The pure core of a turn: machine, policy, sources, timings. No framework, telemetry, provider, thread or clock in here."""

@@ -1,0 +1,165 @@
+"""The turn's log: what the worker appends and every viewer reads. The bridge between a synchronous worker and the async server.
+
+The log owns the frames of one turn, as bytes, in order. The worker's thread appends and never waits for anybody; each connection is a
+cursor with a wake-up in its own event loop. However many frames come, at most one wake-up a cursor is in flight. Bounded in bytes. The
+first terminal wins; nothing can be appended behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from lastword.events import Done, Error, Known
+from lastword.wire import encode_event
+
+MAX_READ_BYTES = 64 * 1024
+"""How much a cursor hands out at a time, in bytes (more only where one frame is larger)."""
+
+
+class LogFull(Exception):
+    """The log's limit in bytes is reached: the turn is to be truncated."""
+
+
+class LogClosed(Exception):
+    """A terminal stands in the log already."""
+
+
+class TurnLog:
+    """The frames of one turn. `append` belongs to the worker; cursors belong to event loops."""
+
+    def __init__(self, turn_id: str, max_bytes: int) -> None:
+        self.turn_id = turn_id
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._frames: list[bytes] = []
+        self._bytes = 0
+        self._terminal: Done | Error | None = None
+        self._closed = False
+        self._cursors: set[Cursor] = set()
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence number of the newest frame, 0 where there is none."""
+        return len(self._frames)
+
+    @property
+    def terminal(self) -> Done | Error | None:
+        """The terminal, once there is one."""
+        return self._terminal
+
+    @property
+    def closed(self) -> bool:
+        """Whether anything can still come: false until a terminal was appended, or the turn was rejected before `ack`."""
+        return self._closed
+
+    @property
+    def frames_bytes(self) -> bytes:
+        """The whole log as it stands on the wire."""
+        with self._lock:
+            return b"".join(self._frames)
+
+    def append(self, event: Known) -> None:
+        """Appends the next event. Its `seq` must be `last_seq + 1`.
+
+        Raises:
+            LogClosed: there is a terminal already.
+            LogFull: the event does not fit any more; terminals and `ack` always fit.
+            ValueError: the sequence number is not the next one.
+        """
+        frame = encode_event(event)
+        terminal = event if isinstance(event, Done | Error) else None
+        with self._lock:
+            if self._closed:
+                raise LogClosed(self.turn_id)
+            if event.seq != len(self._frames) + 1:
+                raise ValueError(f"seq {event.seq} after {len(self._frames)}")
+            if terminal is None and self._frames and self._bytes + len(frame) > self._max_bytes:
+                raise LogFull(f"{self._max_bytes} bytes")
+            self._frames.append(frame)
+            self._bytes += len(frame)
+            if terminal is not None:
+                self._terminal = terminal
+                self._closed = True
+            sleepers = [cursor for cursor in self._cursors if cursor.mark_notified()]
+        for cursor in sleepers:
+            cursor.wake()
+
+    def close(self) -> None:
+        """Ends the log of a turn that was rejected before `ack`: nothing will come."""
+        with self._lock:
+            self._closed = True
+            sleepers = [cursor for cursor in self._cursors if cursor.mark_notified()]
+        for cursor in sleepers:
+            cursor.wake()
+
+    def read(self, after: int, max_bytes: int = MAX_READ_BYTES) -> tuple[bytes, int]:
+        """Frames behind sequence number `after`, joined, and the sequence number of the last one."""
+        with self._lock:
+            size = 0
+            end = after
+            while end < len(self._frames) and (size == 0 or size + len(self._frames[end]) <= max_bytes):
+                size += len(self._frames[end])
+                end += 1
+            return b"".join(self._frames[after:end]), end
+
+    def cursor(self, after: int = 0) -> Cursor:
+        """A reader of what comes behind sequence number `after`, for the running event loop."""
+        cursor = Cursor(self, after, asyncio.get_running_loop())
+        with self._lock:
+            self._cursors.add(cursor)
+        return cursor
+
+    def forget(self, cursor: Cursor) -> None:
+        """Stops waking this cursor."""
+        with self._lock:
+            self._cursors.discard(cursor)
+
+    @property
+    def viewers(self) -> int:
+        """How many cursors are open."""
+        return len(self._cursors)
+
+
+class Cursor:
+    """One viewer's place in a log. Used in one event loop."""
+
+    def __init__(self, log: TurnLog, after: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._log = log
+        self._loop = loop
+        self._ready = asyncio.Event()
+        self._notified = False
+        self.seq = after
+
+    def mark_notified(self) -> bool:
+        """Claims the one wake-up in flight; false where one is on its way. Called by the log, under its lock."""
+        claimed = not self._notified
+        self._notified = True
+        return claimed
+
+    def wake(self) -> None:
+        """Wakes the reader, from any thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._ready.set)
+        except RuntimeError:
+            self._log.forget(self)  # the loop is gone, and the viewer with it
+
+    async def next(self, timeout_s: float) -> bytes | None:
+        """The next frames, joined; empty after `timeout_s` of silence; None once the log has ended and everything was read."""
+        while True:
+            self._ready.clear()
+            self._notified = False
+            closed = self._log.closed  # read before the frames: what came in between is found by the next round
+            data, self.seq = self._log.read(self.seq)
+            if data:
+                return data
+            if closed:
+                return None
+            try:
+                await asyncio.wait_for(self._ready.wait(), timeout_s)
+            except TimeoutError:
+                return b""
+
+    def close(self) -> None:
+        """Leaves the log."""
+        self._log.forget(self)

@@ -1,0 +1,116 @@
+"""The cleaner: one function that makes the text a person reads, incrementally in the stream and finally for `answer`.
+
+Removes citation markers such as `[1]` or `【4†source】`, folds repeated blanks, and drops white space at both ends; code is left as it is. The
+stream is cleaned as it comes: what cannot be judged yet (an open bracket, trailing blanks, half a surrogate pair) is held back.
+Invariant: however a text is cut into pieces, the cleaned pieces join to `clean(text)`.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TOKEN = re.compile(r"`+|[ \t\r\n\f\v\u00a0]+|\[|【|[^`\[【 \t\r\n\f\v\u00a0]+")
+_MARKER = re.compile(r"\[\^?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\]|【[^】\n]{0,80}】")
+_MARKER_PREFIX = re.compile(r"\[\^?(?:\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\s*[,;\u2013-]?\s*)?|【[^】\n]{0,80}")
+_MAX_HELD = 128
+"""Longest text held back while a marker may still be open, in characters. No marker is longer."""
+_MAX_NEWLINES = 2
+
+
+class Cleaner:
+    """Cleans one answer. Feed it the provider's text; show what it returns."""
+
+    def __init__(self) -> None:
+        self._held = ""  # text not judged yet
+        self._space = ""  # white space not shown yet: it depends on what follows
+        self._started = False
+        self._fence = ""  # the run of backticks that opened the code we are in
+
+    def feed(self, text: str) -> str:
+        """The cleaned text that can be shown now; often a little less than was fed, sometimes empty."""
+        return self._run(self._held + text, final=False)
+
+    def finish(self) -> str:
+        """What was held back, judged as the end of the text."""
+        return self._run(self._held, final=True)
+
+    def _run(self, text: str, *, final: bool) -> str:
+        self._held = ""
+        if not final and text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._held = text[:-1], text[-1]  # the other half of the pair comes with the next piece
+        out: list[str] = []
+        at = 0
+        while at < len(text):
+            match = _TOKEN.match(text, at)
+            if match is None:  # unreachable: the classes of _TOKEN cover every character
+                raise AssertionError(f"no token at {at}")
+            token = match[0]
+            last = match.end() == len(text)
+            if token[0] in "[【" and not self._fence:
+                taken = self._take_bracket(text, at, final=final, out=out)
+                if taken == 0:
+                    self._held = text[at:] + self._held
+                    break
+                at += taken
+                continue
+            if token[0] == "`":
+                if last and not final:
+                    self._held = token + self._held  # the run of backticks may grow
+                    break
+                self._take_ticks(token, out)
+            elif token[0].isspace():
+                self._space += token
+                if len(self._fence) < 3 and self._space.count("\n") >= _MAX_NEWLINES:
+                    self._fence = ""  # a paragraph's end closes inline code that was never closed
+            else:
+                self._show(token, out)
+            at = match.end()
+        return "".join(out)
+
+    def _take_bracket(self, text: str, at: int, *, final: bool, out: list[str]) -> int:
+        """Judges a bracket; the number of characters taken, 0 where it cannot be judged yet."""
+        marker = _MARKER.match(text, at)
+        if marker is not None:
+            end = marker.end()
+            if end == len(text) and not final:
+                return 0  # a following "(" would make it a link, not a marker
+            if text[end : end + 1] == "(":
+                self._show(marker[0], out)
+            elif self._space and "\n" not in self._space:
+                self._space = self._space[:1] if text[end : end + 1].isalnum() else ""
+            return end - at
+        if not final and len(text) - at < _MAX_HELD and _MARKER_PREFIX.fullmatch(text, at):
+            return 0
+        self._show(text[at], out)
+        return 1
+
+    def _take_ticks(self, run: str, out: list[str]) -> None:
+        self._show(run, out)
+        if not self._fence:
+            self._fence = run
+        elif run == self._fence or (len(self._fence) >= 3 and len(run) >= len(self._fence)):
+            self._fence = ""
+
+    def _show(self, token: str, out: list[str]) -> None:
+        """Shows a token, and before it the white space that was waiting: folded in prose, unchanged in code."""
+        space, self._space = self._space, ""
+        if space and self._started:
+            if self._fence:
+                out.append(space)
+            elif (newlines := space.count("\n")) > 0:
+                out.append("\n" * min(newlines, _MAX_NEWLINES) + _indent_of(space))
+            else:
+                out.append(" ")
+        self._started = True
+        out.append(token)
+
+
+def _indent_of(space: str) -> str:
+    """The blanks behind the last line break: they nest lists, so they stay."""
+    return space.rpartition("\n")[2].replace("\u00a0", " ")
+
+
+def clean(text: str) -> str:
+    """The canonical form of a whole text."""
+    cleaner = Cleaner()
+    return cleaner.feed(text) + cleaner.finish()

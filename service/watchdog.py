@@ -30,6 +30,11 @@ class Watch:
     def cancel(self) -> None:
         """The callback will not be called any more, unless it is being called now."""
         self.cancelled = True
+        self.callback = _nothing  # the entry stays until its time comes; what it refers to need not
+
+
+def _nothing() -> None:
+    pass
 
 
 class Watchdog:

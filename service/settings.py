@@ -1,0 +1,133 @@
+"""The service's settings: `LASTWORD_SERVICE_*` in the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from lastword.errors import SettingsError
+from lastword.settings import Common, Port, load
+
+Positive = Annotated[int, Meta(gt=0)]
+
+
+class ServiceSettings(Common, frozen=True, kw_only=True):
+    """Settings of the turn service."""
+
+    host: Annotated[str, Meta(description="Address to listen on. Anything but loopback needs `api_keys`.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on.")] = 8000
+    public_url: Annotated[
+        str, Meta(description="The address that clients reach the service at; by default http://host:port.")
+    ] = ""
+    api_keys: Annotated[
+        str, Meta(description="Keys that callers may present as `Authorization: Bearer`, separated by commas.")
+    ] = ""
+    database_url: Annotated[
+        str, Meta(description="SQLAlchemy URL of the service's database; by default SQLite in the data folder.")
+    ] = ""
+    collector_url: Annotated[
+        str, Meta(description="Base address of the collector: spans and turn records go there as OTLP/HTTP.")
+    ] = "http://127.0.0.1:4318"
+    provider: Annotated[
+        Literal["extractive", "anthropic"],
+        Meta(description="Who writes the answers: `extractive` (embedded, no key) or `anthropic` (needs ANTHROPIC_API_KEY)."),
+    ] = "extractive"
+    anthropic_base_url: Annotated[str, Meta(description="Address of the Messages API; empty for the SDK's own.")] = ""
+    routes_file: Annotated[str, Meta(description="Routes in TOML; by default the ones that come with the service.")] = ""
+    corpus: Annotated[
+        str, Meta(description="Folder or file to answer from: Markdown, HTML, text, JSONL; by default the product's own docs.")
+    ] = ""
+    corpus_base_url: Annotated[
+        str, Meta(description="Where documents without a URL of their own can be read; by default the service's own /docs/.")
+    ] = ""
+    pace_ms: Annotated[int, Meta(ge=0, description="Pause between pieces of an extractive answer, in milliseconds.")] = 25
+    faults: Annotated[
+        str,
+        Meta(description="Faults that the extractive provider makes, with their rates: `cut_after_text=0.03,refusal=0.01`."),
+    ] = ""
+    faults_seed: Annotated[int, Meta(description="Seed of the faults' dice.")] = 1
+    faults_by_request: Annotated[
+        bool, Meta(description="Whether a request may ask the extractive provider for a fault by `metadata.fault`.")
+    ] = True
+    max_turns: Annotated[int, Meta(ge=1, le=1024, description="Turns at a time; beyond it a request is answered 503.")] = 128
+    max_body_bytes: Annotated[Positive, Meta(description="Largest request body, in bytes.")] = 262_144
+    max_message_chars: Annotated[Positive, Meta(description="Longest message, in characters.")] = 32_000
+    max_log_bytes: Annotated[
+        Positive, Meta(description="Largest log of one turn, in bytes; beyond it the turn is truncated.")
+    ] = 4_194_304
+    max_history_messages: Annotated[
+        int, Meta(ge=0, description="Earlier messages of a conversation that the model is told.")
+    ] = 20
+    max_viewers: Annotated[Positive, Meta(description="Connections that may read one turn at a time.")] = 64
+    heartbeat_ms: Annotated[Positive, Meta(description="Silence after which a heartbeat is sent, in milliseconds.")] = 15_000
+    disconnect_grace_ms: Annotated[
+        int, Meta(ge=0, description="How long a turn goes on after its last viewer left, in milliseconds.")
+    ] = 60_000
+    log_retention_s: Annotated[Positive, Meta(description="How long an ended turn stays in memory for replay, in seconds.")] = (
+        300
+    )
+    drain_s: Annotated[float, Meta(gt=0, description="How long running turns may take to end at shutdown, in seconds.")] = 8.0
+    capture_content: Annotated[
+        bool, Meta(description="Whether prompts and answers are recorded in telemetry. Off: none of them leaves the service.")
+    ] = False
+    max_content_chars: Annotated[Positive, Meta(description="Longest captured prompt or answer, in characters.")] = 16_000
+    trace_sample_ratio: Annotated[
+        float, Meta(ge=0, le=1, description="Share of turns whose spans are sent. Records always are.")
+    ] = 1.0
+
+    @property
+    def base_url(self) -> str:
+        """The address that clients reach the service at, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def docs_url(self) -> str:
+        """Where documents without a URL of their own can be read, with a slash at its end."""
+        return (self.corpus_base_url or f"{self.base_url}/docs").rstrip("/") + "/"
+
+    @property
+    def corpus_path(self) -> Path:
+        """The folder or file to answer from."""
+        return Path(self.corpus).expanduser().absolute() if self.corpus else Path(__file__).parent.parent / "docs"
+
+    @property
+    def index_path(self) -> Path:
+        """Where the full-text index lives."""
+        return self.data_path / "service" / "index.sqlite"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The URL of the database."""
+        return self.database_url or f"sqlite:///{self.data_path / 'service' / 'turns.sqlite'}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that callers may present."""
+        return tuple(key.strip() for key in self.api_keys.split(",") if key.strip())
+
+
+def load_settings() -> ServiceSettings:
+    """The settings from the environment, checked.
+
+    Raises:
+        SettingsError: a setting is wrong, or the service would be open to the network without a key.
+    """
+    settings = load(ServiceSettings, "service")
+    if not settings.keys and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"LASTWORD_SERVICE_HOST={settings.host!r} is not loopback: set LASTWORD_SERVICE_API_KEYS, or anyone could ask"
+        )
+    return settings
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The service's state in one database, through SQLAlchemy: SQLite by default, PostgreSQL by URL."""

@@ -1,0 +1,120 @@
+"""The tables. Migrations under `migrations/` must lead to exactly these; a test compares them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with its zone, always UTC: SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """UTC on the way in."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        """UTC on the way out."""
+        if value is None:
+            return None
+        time: datetime = value
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+class TurnRow(Base):
+    """A turn: accepted, and later ended once."""
+
+    __tablename__ = "turns"
+    __table_args__ = (
+        UniqueConstraint("caller", "idempotency_key", name="uq_turns_caller_idempotency_key"),
+        Index("ix_turns_state", "state"),
+    )
+
+    turn_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    caller: Mapped[str] = mapped_column(String(64))
+    conversation_id: Mapped[str] = mapped_column(String(64))
+    trace_id: Mapped[str] = mapped_column(String(32))
+    state: Mapped[str] = mapped_column(String(16))  # open, done, error
+    accepted_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    deadline_ms: Mapped[int] = mapped_column(Integer())
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    last_seq: Mapped[int] = mapped_column(Integer(), default=0)
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    payload_sha256: Mapped[str] = mapped_column(String(64))
+    labels: Mapped[dict[str, str]] = mapped_column(JSON())  # the caller's `metadata`
+    terminal: Mapped[str | None] = mapped_column(Text())  # the terminal event as JSON
+
+
+class TurnLogRow(Base):
+    """The whole log of an ended turn, byte for byte as it went out."""
+
+    __tablename__ = "turn_logs"
+
+    turn_id: Mapped[str] = mapped_column(ForeignKey("turns.turn_id"), primary_key=True)
+    frames: Mapped[bytes] = mapped_column(LargeBinary())
+
+
+class ConversationRow(Base):
+    """A conversation, which belongs to the caller that began it."""
+
+    __tablename__ = "conversations"
+
+    conversation_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    caller: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class MessageRow(Base):
+    """A canonical message of a conversation."""
+
+    __tablename__ = "messages"
+    __table_args__ = (Index("ix_messages_conversation", "conversation_id", "message_id"),)
+
+    message_id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+    )
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.conversation_id"))
+    turn_id: Mapped[str] = mapped_column(ForeignKey("turns.turn_id"))
+    role: Mapped[str] = mapped_column(String(16))  # user, assistant
+    text: Mapped[str] = mapped_column(Text())
+    partial: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+
+
+class OutboxRow(Base):
+    """A turn record that the collector has not acknowledged yet. Deleted when it has; `refused` where it never will."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (Index("ix_outbox_refused_id", "refused", "record_id"),)
+
+    record_id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True)
+    event_name: Mapped[str] = mapped_column(String(32))
+    turn_id: Mapped[str] = mapped_column(String(64))
+    trace_id: Mapped[str] = mapped_column(String(32))
+    span_id: Mapped[str] = mapped_column(String(16))
+    time_ns: Mapped[int] = mapped_column(BigInteger())
+    body: Mapped[str] = mapped_column(Text())
+    refused: Mapped[str | None] = mapped_column(Text())  # why the collector will never take it

@@ -97,23 +97,25 @@ def load_routes(path: Path, provider: str, known_tools: Iterable[str]) -> RouteT
     except msgspec.MsgspecError as error:
         raise SettingsError(f"routes file {path}: {error}") from error
     models = {tier: by_provider[provider] for tier, by_provider in file.tiers.items() if provider in by_provider}
-    tools = set(known_tools)
     seen: set[str] = set()
     for route in file.routes:
-        where = f"routes file {path}: route {route.name!r}"
         if route.name in seen:
-            raise SettingsError(f"{where} stands there twice")
+            raise SettingsError(f"routes file {path}: route {route.name!r} stands there twice")
         seen.add(route.name)
-        for tier in route.tiers:
-            if tier not in models:
-                raise SettingsError(f"{where}: tier {tier!r} names no model for provider {provider!r}")
-        if unknown := set(route.tools) - tools:
-            raise SettingsError(f"{where}: unknown tools {sorted(unknown)}; known: {sorted(tools)}")
-        for rule in route.match:
-            try:
-                re.compile(rule)
-            except re.error as error:
-                raise SettingsError(f"{where}: match rule {rule!r}: {error}") from error
+        _check_route(route, f"routes file {path}: route {route.name!r}", provider, models, set(known_tools))
     if file.routes[-1].match:
         raise SettingsError(f"routes file {path}: the last route takes what no rule matched, so it has no `match`")
     return RouteTable(file.routes, models)
+
+
+def _check_route(route: Route, where: str, provider: str, models: dict[str, str], tools: set[str]) -> None:
+    for tier in route.tiers:
+        if tier not in models:
+            raise SettingsError(f"{where}: tier {tier!r} names no model for provider {provider!r}")
+    if unknown := set(route.tools) - tools:
+        raise SettingsError(f"{where}: unknown tools {sorted(unknown)}; known: {sorted(tools)}")
+    for rule in route.match:
+        try:
+            re.compile(rule)
+        except re.error as error:
+            raise SettingsError(f"{where}: match rule {rule!r}: {error}") from error

@@ -1,0 +1,181 @@
+"""The composition root: settings to a running application. The only place that chooses real parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from lastword import __version__
+from lastword.errors import SettingsError
+from lastword.events import ServiceInfo
+from service.clock import SystemClock
+from service.directory import TurnDirectory
+from service.http import house, turns
+from service.http.problem import on_exception, on_http_exception, on_rejected
+from service.metrics import Metrics
+from service.outbox import HttpSender, Outbox
+from service.problems import Rejected
+from service.providers.anthropic_provider import AnthropicProvider
+from service.providers.extractive import ExtractiveProvider
+from service.providers.faults import FaultPlan, parse_faults
+from service.providers.port import Provider
+from service.retrieval.index import KnowledgeIndex
+from service.routes import DEFAULT_FILE, load_routes
+from service.run.deps import Deps
+from service.service import TurnService
+from service.settings import ServiceSettings
+from service.store.engine import migrate, open_engine
+from service.store.store import TurnStore
+from service.telemetry import Telemetry, otlp_processor, read_rejections
+from service.tools.builtins import default_registry
+from service.watchdog import Watchdog
+from service.workers import WorkerPool
+
+logger = logging.getLogger(__name__)
+
+_FLUSH_S = 3.0
+
+
+class Parts:
+    """Everything of the process that has to be closed, in the order in which it is."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        clock = SystemClock()
+        info = ServiceInfo(
+            name="lastword", version=__version__, instance=f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(2)}"
+        )
+        rng = random.Random()
+        faults = parse_faults(settings.faults, seed=settings.faults_seed, by_request=settings.faults_by_request)
+        self.tools = default_registry(clock.mono_ns, before=faults.before_tool if settings.provider == "extractive" else None)
+        self.provider = _provider(settings, faults)
+        routes = load_routes(
+            Path(settings.routes_file) if settings.routes_file else DEFAULT_FILE, settings.provider, self.tools.names
+        )
+        engine = open_engine(settings.sqlalchemy_url)
+        migrate(engine)
+        self.store = TurnStore(engine)
+        self.index = KnowledgeIndex(settings.index_path, settings.docs_url)
+        self.telemetry = Telemetry(info, otlp_processor(settings.collector_url), sample_ratio=settings.trace_sample_ratio)
+        self.sender = HttpSender(settings.collector_url, self.telemetry.encode_records, read_rejections)
+        self.outbox = Outbox(self.store, self.sender, rng)
+        self.watchdog = Watchdog(clock)
+        self.metrics = Metrics()
+        deps = Deps(
+            settings=settings,
+            info=info,
+            clock=clock,
+            rng=rng,
+            store=self.store,
+            routes=routes,
+            knowledge=self.index,
+            tools=self.tools,
+            provider=self.provider,
+            watchdog=self.watchdog,
+            record_stored=self.outbox.wake,
+            turn_ended=lambda turn: self.service.turn_ended(turn),
+        )
+        self.service = TurnService(
+            deps,
+            telemetry=self.telemetry,
+            pool=WorkerPool(settings.max_turns),
+            directory=TurnDirectory(clock, settings.log_retention_s),
+            metrics=self.metrics,
+        )
+        self._index_built = threading.Event()
+        _register_gauges(self)
+
+    def index_ready(self) -> bool:
+        """Whether questions can be answered from the corpus."""
+        return self._index_built.is_set()
+
+    def build_index(self, corpus: Path) -> None:
+        """Brings the index up to date with its corpus; runs in a thread of its own while the process starts."""
+        try:
+            report = self.index.refresh(corpus)
+            logger.info("index of %s: %s", corpus, report)
+        except Exception:  # the boundary of this thread: the service then answers without evidence, and says so
+            logger.exception("the index of %s could not be built", corpus)
+        finally:
+            self._index_built.set()
+
+    def close(self, drain_s: float) -> None:
+        """Ends turns, then sends what is left to the collector, then closes what they stood on."""
+        self.service.drain(drain_s)
+        self.outbox.close(_FLUSH_S)
+        self.telemetry.close(round(_FLUSH_S * 1000))
+        self.watchdog.close()
+        self.sender.close()
+        self.provider.close()
+        self.tools.close()
+        self.index.close()
+        self.store.close()
+
+
+def _provider(settings: ServiceSettings, faults: FaultPlan) -> Provider:
+    if settings.provider == "extractive":
+        return ExtractiveProvider(pace_ms=settings.pace_ms, faults=faults)
+    key = os.environ.get("ANTHROPIC_API_KEY", "")
+    if not key:
+        raise SettingsError("LASTWORD_SERVICE_PROVIDER=anthropic needs ANTHROPIC_API_KEY in the environment")
+    return AnthropicProvider(api_key=key, base_url=settings.anthropic_base_url or None)
+
+
+def _register_gauges(parts: Parts) -> None:
+    gauge = parts.metrics.gauge
+    gauge("lastword_active_turns", "Turns that run.", lambda: parts.service.active_turns)
+    gauge("lastword_turn_capacity", "Most turns at a time.", lambda: parts.service.capacity)
+    gauge("lastword_threads", "Threads of the process.", threading.active_count)
+    gauge("lastword_outbox_depth", "Turn records that wait for the collector.", lambda: parts.store.outbox_depth()[0])
+    gauge("lastword_outbox_refused", "Turn records that the collector refused.", lambda: parts.store.outbox_depth()[1])
+    gauge("lastword_outbox_sent", "Turn records that the collector has acknowledged.", lambda: parts.outbox.sent)
+
+
+def create_app(parts: Parts) -> Litestar:
+    """The application over its parts. Its life is theirs: they are closed when it ends."""
+    settings = parts.service.deps.settings
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        corpus = settings.corpus_path
+        builder = threading.Thread(target=parts.build_index, args=(corpus,), name="index", daemon=True)
+        builder.start()
+        try:
+            yield
+        finally:
+            parts.close(settings.drain_s)
+
+    handlers = [
+        turns.create_turn,
+        turns.follow_turn,
+        turns.look_at_turn,
+        turns.cancel_turn,
+        turns.look_at_conversation,
+        house.live,
+        house.ready,
+        house.metrics,
+        house.turn_contract,
+        house.document,
+    ]
+    return Litestar(
+        handlers,
+        state=State({"service": parts.service, "index_ready": parts.index_ready}),
+        lifespan=[lifespan],
+        exception_handlers={Rejected: on_rejected, HTTPException: on_http_exception, Exception: on_exception},
+        request_max_body_size=settings.max_body_bytes,
+        openapi_config=OpenAPIConfig(
+            title="Lastword turn service", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+        ),
+        logging_config=None,
+    )

@@ -1,0 +1,1 @@
+"""One turn's worker: beginning, middle and end of a turn, synchronous, in one thread."""

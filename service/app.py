@@ -84,7 +84,7 @@ class Parts:
             provider=self.provider,
             watchdog=self.watchdog,
             record_stored=self.outbox.wake,
-            turn_ended=lambda turn: self.service.turn_ended(turn),
+            turn_ended=lambda turn: self.service.turn_ended(turn),  # noqa: PLW0108 - the service is made below
         )
         self.service = TurnService(
             deps,

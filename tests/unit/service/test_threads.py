@@ -1,0 +1,121 @@
+"""Workers, watchdog and control: the threads around a turn."""
+
+import threading
+
+import pytest
+
+from service.clock import SystemClock
+from service.control import TurnControl
+from service.turn.failures import AttemptFailed, FailureKind
+from service.watchdog import Watchdog
+from service.workers import WorkerPool
+
+SECONDS = 1_000_000_000
+
+
+@pytest.fixture
+def watchdog():
+    dog = Watchdog(SystemClock())
+    yield dog
+    dog.close()
+
+
+def test_pool_admits_no_more_than_its_capacity():
+    """Beyond the capacity nothing is started and nothing waits; a finished worker makes room."""
+    pool = WorkerPool(2)
+    gate = threading.Event()
+    done = threading.Semaphore(0)
+
+    def work():
+        gate.wait(10)
+        done.release()
+
+    assert pool.try_start(work, "a")
+    assert pool.try_start(work, "b")
+    assert not pool.try_start(work, "c")
+    gate.set()
+    assert done.acquire(timeout=10)
+    assert done.acquire(timeout=10)
+    assert pool.close(10) == 0
+    assert not pool.try_start(work, "d")
+
+
+def test_pool_outlives_a_worker_that_raises(caplog):
+    """An error inside one worker is logged, and its place is free again."""
+    pool = WorkerPool(1)
+    assert pool.try_start(lambda: 1 / 0, "a")
+    assert pool.close(10) == 0
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_watchdog_calls_back_once_when_due(watchdog):
+    """A watch that is due fires."""
+    fired = threading.Semaphore(0)
+    watchdog.watch(SystemClock().mono_ns() + SECONDS // 50, fired.release)
+    assert fired.acquire(timeout=5)
+    assert not fired.acquire(timeout=0.05)
+
+
+def test_watchdog_honours_a_watch_that_was_moved_or_cancelled(watchdog):
+    """A watch moved on does not fire at its old time; a cancelled one never does."""
+    late, fired = threading.Semaphore(0), []
+    now = SystemClock().mono_ns()
+    moved = watchdog.watch(now + SECONDS // 50, lambda: fired.append("moved"))
+    moved.due_ns = now + 3600 * SECONDS
+    watchdog.watch(now + SECONDS // 50, lambda: fired.append("cancelled")).cancel()
+    watchdog.watch(now + SECONDS // 10, late.release)
+    assert late.acquire(timeout=5)
+    assert fired == []
+
+
+def test_watchdog_outlives_a_callback_that_raises(watchdog, caplog):
+    """One bad callback does not end the watch over all turns."""
+    fired = threading.Semaphore(0)
+    now = SystemClock().mono_ns()
+    watchdog.watch(now, lambda: 1 / 0)
+    watchdog.watch(now + 1, fired.release)
+    assert fired.acquire(timeout=5)
+    assert "ZeroDivisionError" in caplog.text
+
+
+class Call:
+    def __init__(self):
+        self.aborts = 0
+
+    def abort(self):
+        self.aborts += 1
+
+
+def test_control_stop_aborts_the_call_and_the_first_stop_wins():
+    """A stop wakes the blocked reader; a second one changes nothing."""
+    control, call = TurnControl(), Call()
+    control.enter(call)
+    assert control.stop(FailureKind.CANCELLED)
+    assert not control.stop(FailureKind.SHUTDOWN)
+    assert (call.aborts, control.stopped) == (1, FailureKind.CANCELLED)
+    with pytest.raises(AttemptFailed, match="cancelled"):
+        control.check()
+
+
+def test_control_interrupt_ends_one_try_only():
+    """An interrupt belongs to the present call; the next call begins afresh."""
+    control, call = TurnControl(), Call()
+    control.interrupt(FailureKind.STALL_TIMEOUT)
+    control.check()
+    control.enter(call)
+    control.interrupt(FailureKind.STALL_TIMEOUT)
+    control.interrupt(FailureKind.STALL_TIMEOUT)
+    assert call.aborts == 1
+    with pytest.raises(AttemptFailed, match="stall_timeout"):
+        control.check()
+    control.leave()
+    control.enter(Call())
+    control.check()
+
+
+def test_control_refuses_a_call_after_a_stop():
+    """A turn that was stopped between two calls makes no further one."""
+    control = TurnControl()
+    control.stop(FailureKind.DEADLINE)
+    with pytest.raises(AttemptFailed, match="deadline"):
+        control.enter(Call())

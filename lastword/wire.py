@@ -19,7 +19,7 @@ HEARTBEAT = b": hb\n\n"
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 """The longest frame that the parser holds, in bytes."""
 
-CONTENT_TYPE = "text/event-stream; charset=utf-8"
+MEDIA_TYPE = "text/event-stream"
 
 _ENCODER = msgspec.json.Encoder()
 _KNOWN = msgspec.json.Decoder(Ack | Chunk | Done | Error)

@@ -38,7 +38,7 @@ from service.service import TurnService
 from service.settings import ServiceSettings
 from service.store.engine import migrate, open_engine
 from service.store.store import TurnStore
-from service.telemetry import Telemetry, otlp_processor, read_rejections
+from service.telemetry import Telemetry, otlp_exporter, read_rejections
 from service.tools.builtins import default_registry
 from service.watchdog import Watchdog
 from service.workers import WorkerPool
@@ -67,7 +67,7 @@ class Parts:
         migrate(engine)
         self.store = TurnStore(engine)
         self.index = KnowledgeIndex(settings.index_path, settings.docs_url)
-        self.telemetry = Telemetry(info, otlp_processor(settings.collector_url), sample_ratio=settings.trace_sample_ratio)
+        self.telemetry = Telemetry(info, otlp_exporter(settings.collector_url), sample_ratio=settings.trace_sample_ratio)
         self.sender = HttpSender(settings.collector_url, self.telemetry.encode_records, read_rejections)
         self.outbox = Outbox(self.store, self.sender, rng)
         self.watchdog = Watchdog(clock)

@@ -8,6 +8,8 @@ bounded and drops.
 from __future__ import annotations
 
 import gzip
+import logging
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,8 +23,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -31,6 +33,8 @@ from lastword import __version__, names
 from lastword.events import ServiceInfo
 from service.spans import Attributes, Span
 from service.store.store import Record
+
+logger = logging.getLogger(__name__)
 
 SCOPE = "lastword.service"
 SPAN_DELAY_MS = 500
@@ -52,7 +56,7 @@ class Telemetry:
     """The process's way out for spans. Thread-safe."""
 
     def __init__(
-        self, info: ServiceInfo, processor: SpanProcessor, *, sample_ratio: float = 1.0, continue_parent: bool = True
+        self, info: ServiceInfo, exporter: SpanExporter, *, sample_ratio: float = 1.0, continue_parent: bool = True
     ) -> None:
         self._resource = Resource.create(
             {"service.name": info.name, "service.version": info.version, "service.instance.id": info.instance}
@@ -60,7 +64,12 @@ class Telemetry:
         self._provider = TracerProvider(
             resource=self._resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
         )
-        self._provider.add_span_processor(processor)
+        self._exporter = exporter
+        self._provider.add_span_processor(
+            BatchSpanProcessor(
+                exporter, max_queue_size=SPAN_QUEUE, schedule_delay_millis=SPAN_DELAY_MS, max_export_batch_size=SPAN_BATCH
+            )
+        )
         self._tracer = self._provider.get_tracer(SCOPE, __version__)
         self._propagator = TraceContextTextMapPropagator()
         self._continue_parent = continue_parent
@@ -123,8 +132,17 @@ class Telemetry:
         return gzip.compress(encode_logs(batch).SerializeToString(), compresslevel=3)
 
     def close(self, timeout_ms: int) -> None:
-        """Sends what is queued, within a bound, and ends the exporter's thread."""
-        self._provider.force_flush(timeout_ms)
+        """Sends what is queued, within a bound, and ends the exporter's thread.
+
+        The processor's own flush waits for the exporter's retries however long they take, so it is waited for in a thread of its own, and
+        the exporter is shut down after the bound, which ends its retries.
+        """
+        flush = threading.Thread(target=self._provider.force_flush, name="span-flush", daemon=True)
+        flush.start()
+        flush.join(timeout_ms / 1000)
+        if flush.is_alive():
+            logger.warning("spans were lost: the collector could not be reached within %d ms", timeout_ms)
+            self._exporter.shutdown()
         self._provider.shutdown()
 
 
@@ -156,9 +174,7 @@ def read_rejections(body: bytes) -> tuple[int, str]:
     return partial.rejected_log_records, partial.error_message
 
 
-def otlp_processor(collector_url: str) -> BatchSpanProcessor:
-    """The batch processor over OTLP/HTTP with gzip to a collector's base address."""
-    exporter = OTLPSpanExporter(endpoint=f"{collector_url.rstrip('/')}/v1/traces", compression=Compression.Gzip, timeout=5)
-    return BatchSpanProcessor(
-        exporter, max_queue_size=SPAN_QUEUE, schedule_delay_millis=SPAN_DELAY_MS, max_export_batch_size=SPAN_BATCH
-    )
+def otlp_exporter(collector_url: str) -> OTLPSpanExporter:
+    """The exporter over OTLP/HTTP with gzip to a collector's base address."""
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns at every retry; the outbox warns once
+    return OTLPSpanExporter(endpoint=f"{collector_url.rstrip('/')}/v1/traces", compression=Compression.Gzip, timeout=5)

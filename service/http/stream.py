@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from litestar.response import Stream
 
 from lastword import CONTRACT
-from lastword.wire import CONTENT_TYPE, HEARTBEAT
+from lastword.wire import HEARTBEAT, MEDIA_TYPE
 from service.log import Cursor
 from service.run.turn import Turn
 from service.service import TurnService
@@ -20,7 +20,7 @@ def event_stream(
     return Stream(
         _follow(service, turn, cursor, first, resumed_from),
         status_code=200,
-        media_type=CONTENT_TYPE,
+        media_type=MEDIA_TYPE,
         headers=stream_headers(turn.turn_id, replayed=replayed),
     )
 
@@ -31,7 +31,7 @@ def stored_stream(turn_id: str, frames: bytes, *, replayed: bool = False) -> Str
     async def once() -> AsyncIterator[bytes]:
         yield frames
 
-    return Stream(once(), status_code=200, media_type=CONTENT_TYPE, headers=stream_headers(turn_id, replayed=replayed))
+    return Stream(once(), status_code=200, media_type=MEDIA_TYPE, headers=stream_headers(turn_id, replayed=replayed))
 
 
 def stream_headers(turn_id: str, *, replayed: bool) -> dict[str, str]:

@@ -1,0 +1,140 @@
+"""The built-in tools: search the knowledge, tell the time, calculate."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from service.tools.registry import Before, Output, ToolContext, ToolError, ToolRegistry, tool
+
+_MAX_EXPRESSION_CHARS = 200
+_MAX_DEPTH = 32
+_MAX_MAGNITUDE = 1e100
+_MAX_EXPONENT = 256
+
+
+@tool(
+    name="search_knowledge",
+    description="Searches the indexed documents. Returns passages with their titles and addresses.",
+    input_schema={
+        "type": "object",
+        "properties": {
+            "query": {"type": "string", "description": "What to look for, in a few words.", "maxLength": 400},
+            "limit": {"type": "integer", "description": "How many passages.", "minimum": 1, "maximum": 10},
+        },
+        "required": ["query"],
+    },
+    usable=lambda output: bool(output.passages),
+)
+def search_knowledge(arguments: dict[str, Any], context: ToolContext) -> Output:
+    """Passages for a query."""
+    passages = context.search(arguments["query"], arguments.get("limit", 5))
+    text = "\n\n".join(f"{passage.title} ({passage.url})\n{passage.text}" for passage in passages)
+    return Output(text=text, passages=passages)
+
+
+def _current_time(now: Callable[[], datetime]) -> Callable[[dict[str, Any], ToolContext], Output]:
+    def current_time(arguments: dict[str, Any], _: ToolContext) -> Output:
+        name = arguments.get("timezone", "UTC")
+        try:
+            zone = ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ToolError(f"There is no time zone {name!r}; use a name such as Europe/Berlin.") from error
+        return Output(text=now().astimezone(zone).isoformat(timespec="seconds"))
+
+    return current_time
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+}
+
+
+def evaluate(expression: str) -> float:
+    """The value of an arithmetic expression: + - * / // % ** ^ and parentheses.
+
+    Raises:
+        ToolError: it is no such expression, or its value is too large.
+    """
+    if len(expression) > _MAX_EXPRESSION_CHARS:
+        raise ToolError(f"The expression is longer than {_MAX_EXPRESSION_CHARS} characters.")
+    try:
+        tree = ast.parse(expression.replace("^", "**").strip(), mode="eval")
+        return _value(tree.body, 0)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ToolError("That is no arithmetic expression.") from error
+    except ZeroDivisionError as error:
+        raise ToolError("Division by zero.") from error
+    except OverflowError as error:
+        raise ToolError("The value is too large.") from error
+
+
+def _value(node: ast.expr, depth: int) -> float:
+    if depth > _MAX_DEPTH:
+        raise ToolError("The expression is nested too deeply.")
+    match node:
+        case ast.Constant(value=value) if isinstance(value, int | float) and not isinstance(value, bool):
+            result: float = value
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            result = -_value(operand, depth + 1)
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            result = _value(operand, depth + 1)
+        case ast.BinOp(left=left, op=ast.Pow(), right=right):
+            base, exponent = _value(left, depth + 1), _value(right, depth + 1)
+            if abs(exponent) > _MAX_EXPONENT:
+                raise ToolError(f"Exponents go up to {_MAX_EXPONENT}.")
+            result = math.pow(base, exponent)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            result = _OPERATORS[type(op)](_value(left, depth + 1), _value(right, depth + 1))
+        case _:
+            raise ToolError("Only numbers and + - * / // % ^ ( ) can be used.")
+    if not abs(result) <= _MAX_MAGNITUDE:
+        raise ToolError("The value is too large.")
+    return result
+
+
+@tool(
+    name="calculate",
+    description="Evaluates an arithmetic expression.",
+    input_schema={
+        "type": "object",
+        "properties": {
+            "expression": {"type": "string", "description": "Such as (2 + 3) * 4 ^ 2", "maxLength": _MAX_EXPRESSION_CHARS}
+        },
+        "required": ["expression"],
+    },
+    time_limit_s=2.0,
+)
+def calculate(arguments: dict[str, Any], _: ToolContext) -> Output:
+    """The value of an expression."""
+    value = evaluate(arguments["expression"])
+    whole = float(value).is_integer() and abs(value) < 1e15
+    return Output(text=f"{arguments['expression'].strip()} = {int(value) if whole else value}")
+
+
+def default_registry(
+    mono_ns: Callable[[], int], *, now: Callable[[], datetime] = lambda: datetime.now(UTC), before: Before | None = None
+) -> ToolRegistry:
+    """The registry with all built-in tools."""
+    current_time = tool(
+        name="current_time",
+        description="Tells the current date and time.",
+        input_schema={
+            "type": "object",
+            "properties": {
+                "timezone": {"type": "string", "description": "Such as Europe/Berlin; UTC by default.", "maxLength": 64}
+            },
+        },
+        time_limit_s=2.0,
+    )(_current_time(now))
+    return ToolRegistry([search_knowledge, calculate, current_time], mono_ns, before=before)

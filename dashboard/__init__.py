@@ -1,0 +1,1 @@
+"""The dashboard: Streamlit pages that read turns through the collector's SQL surface, and nothing else."""

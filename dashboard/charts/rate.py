@@ -1,0 +1,187 @@
+"""The partial rate over time, as steps with their Wilson interval; and the same, small, for one route.
+
+A bucket of few turns is hollow and dashed: its rate may be chance. An interval is drawn for every bucket that has turns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+
+from dashboard import text
+from dashboard.charts.base import Chart, Row, Spec, time_axis, tooltip, top_level, values
+from dashboard.palette import Palette
+from dashboard.stats import Bucket, nice_ceiling, wilson
+
+ZOOM = "zoom"
+"""The name of the selection that a drag across the chart makes."""
+
+HEIGHT_PX = 190
+SMALL_HEIGHT_PX = 64
+_LEAST_TOP = 0.05
+
+
+def top_of_scale(runs: Sequence[Sequence[Bucket]]) -> float:
+    """The upper end of a rate axis that several runs of buckets share: room for every trusted rate and its interval's better part."""
+    rates = [bucket.rate for run in runs for bucket in run if bucket.turns and not bucket.thin]
+    uppers = [wilson(bucket.broken, bucket.turns)[1] for run in runs for bucket in run if bucket.turns and not bucket.thin]
+    thin = [bucket.rate for run in runs for bucket in run if bucket.turns and bucket.thin] if not rates else []
+    peak = max([*rates, *thin], default=0.0)
+    return nice_ceiling(max(_LEAST_TOP, peak * 1.15, min(max(uppers, default=0.0), peak * 1.6)))
+
+
+def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Chart:
+    """Partial rate by bucket. Every bucket of the window is given, those without turns too.
+
+    Returns:
+        A chart whose selection `zoom` is an interval of time.
+    """
+    top = top_of_scale([buckets])
+    rows = [_row(bucket, top, tz) for bucket in buckets if bucket.turns]
+    turns, broken = sum(bucket.turns for bucket in buckets), sum(bucket.broken for bucket in buckets)
+    mean = broken / turns if turns else 0.0
+    x = time_axis(buckets[0].start_ms, buckets[-1].end_ms)
+    y: Spec = {
+        "type": "quantitative",
+        "scale": {"domain": [0, top], "nice": False, "clamp": True},
+        "axis": {"format": ".0%" if top > 0.06 else ".1~%", "title": None, "tickCount": 4},
+    }
+    mean_row = {"mean": mean, "said": f"window {text.share(mean)}", "end_ms": buckets[-1].end_ms}
+    layers = [
+        *_steps(x, y, palette),
+        {
+            "data": values([mean_row]),
+            "mark": {"type": "rule", "strokeDash": [2, 3], "color": palette.muted, "opacity": 0.9},
+            "encoding": {"y": {**y, "field": "mean"}},
+        },
+        {
+            "data": values([mean_row]),
+            "mark": {
+                "type": "text",
+                "align": "right",
+                "baseline": "bottom",
+                "dx": -4,
+                "dy": -3,
+                "color": palette.muted,
+                "fontSize": 12,
+            },
+            "encoding": {"x": {**x, "field": "end_ms"}, "y": {**y, "field": "mean"}, "text": {"field": "said"}},
+        },
+        {
+            "mark": {"type": "rect", "opacity": 0, "tooltip": True},
+            "params": [
+                {
+                    "name": ZOOM,
+                    "select": {
+                        "type": "interval",
+                        "encodings": ["x"],
+                        "mark": {"fill": palette.accent, "fillOpacity": 0.12, "stroke": palette.accent, "strokeOpacity": 0.7},
+                    },
+                }
+            ],
+            "encoding": {
+                "x": x,
+                "x2": {"field": "end_ms"},
+                "tooltip": tooltip(("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")),
+            },
+        },
+    ]
+    spec = top_level({"data": values(rows), "layer": layers}, height=HEIGHT_PX)
+    return Chart(spec, _alt(buckets, mean, tz), [_reading(row) for row in rows])
+
+
+def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzinfo, route: str) -> Chart:
+    """One small multiple: `top` is the scale's end, the same for all of them."""
+    rows = [_row(bucket, top, tz) for bucket in buckets if bucket.turns]
+    x = time_axis(buckets[0].start_ms, buckets[-1].end_ms, ticks=2)
+    y: Spec = {
+        "type": "quantitative",
+        "scale": {"domain": [0, top], "nice": False, "clamp": True},
+        "axis": {"format": ".0%" if top >= 0.02 else ".1%", "title": None, "values": [0, top], "grid": True},
+    }
+    layers = [
+        *_steps(x, y, palette),
+        {
+            "mark": {"type": "rect", "opacity": 0, "tooltip": True},
+            "encoding": {
+                "x": x,
+                "x2": {"field": "end_ms"},
+                "tooltip": tooltip(("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")),
+            },
+        },
+    ]
+    turns, broken = sum(bucket.turns for bucket in buckets), sum(bucket.broken for bucket in buckets)
+    spec = top_level({"data": values(rows), "layer": layers}, height=SMALL_HEIGHT_PX)
+    alt = f"Route {route}: " + _alt(buckets, broken / turns if turns else 0.0, tz)
+    return Chart(spec, alt, [{"Route": route, **_reading(row)} for row in rows])
+
+
+def _steps(x: Spec, y: Spec, palette: Palette) -> list[Spec]:
+    """Interval band, filled step, and the step's top edge; hollow and dashed where few turns stand behind it."""
+    x2: Spec = {"field": "end_ms"}
+    solid, hollow = "!datum.thin", "datum.thin"
+    return [
+        {
+            "mark": {"type": "rect", "color": palette.neutral, "opacity": 0.16},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
+        },
+        {
+            "transform": [{"filter": solid}],
+            "mark": {"type": "rect", "color": palette.broken, "opacity": 0.3},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": {"datum": 0}},
+        },
+        {
+            "transform": [{"filter": f"{hollow} && datum.rate > 0"}],
+            "mark": {"type": "rect", "filled": False, "stroke": palette.broken, "strokeDash": [2, 2], "strokeWidth": 1},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": {"datum": 0}},
+        },
+        {
+            "transform": [{"filter": solid}],
+            "mark": {"type": "rule", "color": palette.broken, "strokeWidth": 2, "strokeCap": "square"},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}},
+        },
+        {
+            "transform": [{"filter": f"{hollow} && datum.rate === 0"}],
+            "mark": {"type": "rule", "color": palette.broken, "strokeWidth": 1.5, "strokeDash": [2, 2]},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}},
+        },
+    ]
+
+
+def _row(bucket: Bucket, top: float, tz: tzinfo) -> Row:
+    low, high = wilson(bucket.broken, bucket.turns)
+    return {
+        "start_ms": bucket.start_ms,
+        "end_ms": bucket.end_ms,
+        "rate": bucket.rate,
+        "low": min(low, top),
+        "high": min(high, top),
+        "thin": bucket.thin,
+        "when": f"{_clock(bucket.start_ms, tz)} to {_clock(bucket.end_ms, tz)}",
+        "rate_said": text.share(bucket.rate),
+        "interval": f"{text.share(low)} to {text.share(high)}",
+        "of": f"{bucket.broken:,} of {bucket.turns:,}" + (" (few: may be chance)" if bucket.thin else ""),
+    }
+
+
+def _reading(row: Row) -> Row:
+    return {"Ended": row["when"], "Partial rate": row["rate_said"], "95% interval": row["interval"], "Partial turns": row["of"]}
+
+
+def _clock(ms: int, tz: tzinfo) -> str:
+    return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(tz):%d %b %H:%M:%S}"
+
+
+def _alt(buckets: Sequence[Bucket], mean: float, tz: tzinfo) -> str:
+    trusted = [bucket for bucket in buckets if bucket.turns and not bucket.thin]
+    said = f"partial rate {text.share(mean)} over the window"
+    if not trusted:
+        return said[0].upper() + said[1:] + f"; no step holds {text.plural(30, 'turn')} or more, so single steps say little."
+    worst = max(trusted, key=lambda bucket: bucket.rate)
+    if worst.broken == 0:
+        return said[0].upper() + said[1:] + "; no trusted step has a partial turn."
+    low, high = wilson(worst.broken, worst.turns)
+    return (
+        f"{said[0].upper()}{said[1:]}; highest {text.share(worst.rate)} ({worst.broken:,} of {worst.turns:,} turns, "
+        f"95% interval {text.share(low)} to {text.share(high)}) in the step from {_clock(worst.start_ms, tz)}."
+    )

@@ -1,0 +1,78 @@
+"""Colours, by meaning, for a light and a dark ground.
+
+Owns every colour of charts and badges. The hues keep apart for the common forms of colour blindness (blue against orange carries all that matters; red never
+stands against green alone), and each has a word, an outline or a symbol beside it.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Palette(Struct, frozen=True, kw_only=True):
+    """Colours of one ground."""
+
+    text: str
+    muted: str
+    faint: str
+    grid: str
+    ground: str
+    neutral: str
+    accent: str
+    broken: str
+    error: str
+    good: str
+    after_commit: str
+    phases: dict[str, str]
+
+
+LIGHT = Palette(
+    text="#1f2430",
+    muted="#5b6270",
+    faint="#9aa1ad",
+    grid="#e8eaee",
+    ground="#ffffff",
+    neutral="#8b93a1",
+    accent="#1f5fbf",
+    broken="#c25100",
+    error="#b3261e",
+    good="#00795c",
+    after_commit="#f6f1e6",
+    phases={
+        "turn": "#9aa1ad",
+        "prepare": "#7ba3dc",
+        "retrieval": "#4db1e6",
+        "tool": "#009a74",
+        "model": "#1b4f9c",
+        "stream": "#6485ea",
+        "finish": "#b0a3c4",
+    },
+)
+
+DARK = Palette(
+    text="#e8eaf0",
+    muted="#a6adbb",
+    faint="#717987",
+    grid="#2b303b",
+    ground="#12151c",
+    neutral="#8b93a1",
+    accent="#6fa8ff",
+    broken="#ff9040",
+    error="#ff7b72",
+    good="#3ecfa5",
+    after_commit="#221f18",
+    phases={
+        "turn": "#77808f",
+        "prepare": "#5f8fd0",
+        "retrieval": "#58bdf0",
+        "tool": "#25b98f",
+        "model": "#3f7fe0",
+        "stream": "#8ea7ff",
+        "finish": "#9a8cb4",
+    },
+)
+
+
+def palette(theme: str | None) -> Palette:
+    """The colours for Streamlit's theme type."""
+    return DARK if theme == "dark" else LIGHT

@@ -1,0 +1,51 @@
+"""The dashboard's settings.
+
+Owns every limit and interval of the pages, with its unit in its name. Knows no Streamlit.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Annotated
+
+from msgspec import Meta
+
+from lastword.settings import Common, Port, load
+
+SECTION = "dashboard"
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class DashboardSettings(Common, frozen=True, kw_only=True):
+    """Where the dashboard listens, what it reads, and how much of it."""
+
+    host: Annotated[str, Meta(description="Address to listen on. Loopback: the pages have no login.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on.")] = 8501
+    collector_url: Annotated[str, Meta(description="Base address of the collector.")] = "http://127.0.0.1:4318"
+    service_url: Annotated[str, Meta(description="Base address of the turn service, for links to a turn's event log.")] = (
+        "http://127.0.0.1:8000"
+    )
+    query_timeout_ms: Annotated[Positive, Meta(description="Longest that one query may run.")] = 10_000
+    status_timeout_ms: Annotated[Positive, Meta(description="Longest to wait for the collector's status.")] = 2_000
+    max_rows: Annotated[Positive, Meta(description="Most rows that one query of a page may return.")] = 5_000
+    max_parallel_queries: Annotated[Positive, Meta(description="Connections to the collector at one time.")] = 8
+    max_cached_results: Annotated[Positive, Meta(description="Query results held in memory.")] = 128
+    cache_s: Annotated[Positive, Meta(description="How long a query's result is used again.")] = 10
+    refresh_s: Annotated[Positive, Meta(description="Seconds between two refreshes of a window that ends now.")] = 10
+    fresh_lag_ms: Annotated[Positive, Meta(description="Ingest lag above which the badge says that the data is late.")] = 5_000
+    stale_after_s: Annotated[Positive, Meta(description="Seconds without a new turn after which the badge says quiet.")] = 120
+    max_routes: Annotated[Positive, Meta(description="Routes drawn as small multiples; the rest is named in the table.")] = 12
+    max_listed_turns: Annotated[Positive, Meta(description="Rows of the turn table on the Overview.")] = 20
+    max_spans: Annotated[Positive, Meta(description="Spans drawn for one turn.")] = 400
+    max_found: Annotated[Positive, Meta(description="Turns listed for a search.")] = 25
+    max_sources: Annotated[Positive, Meta(description="Sources shown as cards for one turn.")] = 60
+
+
+@lru_cache(maxsize=1)
+def settings() -> DashboardSettings:
+    """The settings of this process, read once from the environment.
+
+    Raises:
+        SettingsError: a variable is unknown or unusable.
+    """
+    return load(DashboardSettings, SECTION)

@@ -1,0 +1,45 @@
+"""The agreed SQL surface as empty tables in memory, so that the dashboard's queries can be tried without a collector."""
+
+from __future__ import annotations
+
+import duckdb
+
+DDL = """
+CREATE TABLE turns (
+    turn_id VARCHAR, trace_id VARCHAR, span_id VARCHAR, conversation_id VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ,
+    terminal VARCHAR, origin VARCHAR, route VARCHAR, model_tier VARCHAR, model VARCHAR, completion_status VARCHAR, partial BOOLEAN,
+    reason VARCHAR, finish_reason VARCHAR, error_code VARCHAR, error_message VARCHAR, retryable BOOLEAN, attempts INTEGER,
+    degraded BOOLEAN, fallback BOOLEAN, recovered BOOLEAN, input_tokens BIGINT, output_tokens BIGINT, cache_read_tokens BIGINT,
+    cache_write_tokens BIGINT, usage_complete BOOLEAN, sources VARCHAR[], sources_count INTEGER, tools_used VARCHAR[],
+    tools_with_results VARCHAR[], tool_calls_count INTEGER, tools_with_results_count INTEGER, chunk_count INTEGER,
+    answer_chars INTEGER, answer_matches_stream BOOLEAN, auth_ms BIGINT, precheck_ms BIGINT, conversation_context_ms BIGINT,
+    route_ms BIGINT, retrieval_ms BIGINT, agent_setup_ms BIGINT, model_wait_ms BIGINT, stream_ms BIGINT, post_process_ms BIGINT,
+    finalize_ms BIGINT, first_token_ms BIGINT, total_ms BIGINT, deadline_ms BIGINT, service_name VARCHAR, service_version VARCHAR,
+    service_instance VARCHAR, contract VARCHAR, record VARCHAR, broken BOOLEAN, client_left BOOLEAN
+);
+CREATE TABLE open_turns (turn_id VARCHAR, trace_id VARCHAR, started_at TIMESTAMPTZ, deadline_ms BIGINT);
+CREATE TABLE turn_tools (
+    turn_id VARCHAR, ended_at TIMESTAMPTZ, route VARCHAR, n INTEGER, name VARCHAR, outcome VARCHAR, duration_ms BIGINT
+);
+CREATE TABLE turn_sources (
+    turn_id VARCHAR, ended_at TIMESTAMPTZ, route VARCHAR, n INTEGER, url VARCHAR, title VARCHAR, publisher VARCHAR,
+    origins VARCHAR[], score DOUBLE
+);
+CREATE TABLE turn_attempts (
+    turn_id VARCHAR, ended_at TIMESTAMPTZ, route VARCHAR, n INTEGER, model VARCHAR, model_tier VARCHAR, outcome VARCHAR,
+    error_type VARCHAR, visible BOOLEAN, provider_request_id VARCHAR, input_tokens BIGINT, output_tokens BIGINT,
+    usage_complete BOOLEAN, duration_ms BIGINT
+);
+CREATE TABLE spans (
+    trace_id VARCHAR, span_id VARCHAR, parent_span_id VARCHAR, turn_id VARCHAR, name VARCHAR, kind VARCHAR, status VARCHAR,
+    status_message VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, start_ns BIGINT, duration_ns BIGINT, duration_ms BIGINT,
+    service_name VARCHAR, scope_name VARCHAR, attributes VARCHAR, events VARCHAR, links VARCHAR
+);
+"""
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """A fresh database in memory with every table of the surface that the dashboard reads."""
+    connection = duckdb.connect(":memory:")
+    connection.execute(DDL)
+    return connection

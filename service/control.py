@@ -26,6 +26,7 @@ class TurnControl:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._call: Abortable | None = None
+        self._attempt = 0
         self._interrupted: FailureKind | None = None
         self._stopped: FailureKind | None = None
         self.stop_event = threading.Event()
@@ -47,27 +48,41 @@ class TurnControl:
             call.abort()
         return True
 
-    def interrupt(self, kind: FailureKind) -> None:
-        """Ends the present try; the policy decides what follows."""
-        with self._lock:
-            if self._call is None or self._interrupted is not None:
-                return
-            self._interrupted = kind
-            call = self._call
-        call.abort()
-
-    def enter(self, call: Abortable) -> None:
-        """A provider call begins.
+    def begin_attempt(self) -> int:
+        """A new try begins, untouched by what ended the last one; its number, which `interrupt` has to name.
 
         Raises:
             AttemptFailed: the turn is stopped already.
         """
         with self._lock:
+            self._attempt += 1
+            self._interrupted = None
             if self._stopped is None:
-                self._interrupted = None
+                return self._attempt
+        raise AttemptFailed(self._stopped)
+
+    def interrupt(self, kind: FailureKind, attempt: int) -> None:
+        """Ends this try; the policy decides what follows. Too late for a try that is over: then nothing happens."""
+        with self._lock:
+            if attempt != self._attempt or self._interrupted is not None:
+                return
+            self._interrupted = kind
+            call = self._call
+        if call is not None:
+            call.abort()
+
+    def enter(self, call: Abortable) -> None:
+        """A provider call begins.
+
+        Raises:
+            AttemptFailed: the turn is stopped, or the try interrupted.
+        """
+        with self._lock:
+            cause = self._stopped or self._interrupted
+            if cause is None:
                 self._call = call
                 return
-        raise AttemptFailed(self._stopped)
+        raise AttemptFailed(cause)
 
     def leave(self) -> None:
         """The provider call has ended."""

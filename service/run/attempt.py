@@ -58,44 +58,48 @@ def run_attempt(turn: Turn, deps: Deps, note: AttemptNote) -> Finished:
         AttemptFailed: the try did not end in a whole answer.
     """
     turn.begin_text()
-    timeout_ns = turn.chosen_route.first_token_timeout_ms * NS_PER_MS
-    watch = deps.watchdog.watch(
-        deps.clock.mono_ns() + timeout_ns, lambda: turn.control.interrupt(FailureKind.FIRST_TOKEN_TIMEOUT)
-    )
-    progress = _Progress(turn, deps, watch)
+    progress: _Progress | None = None
     try:
-        finished = _converse(turn, deps, note, progress)
+        progress = _Progress(turn, deps)
+        return _converse(turn, deps, note, progress)
     except AttemptFailed as failure:
         cause = turn.control.cause()
         kind = cause or failure.kind
         note.outcome = REASON_OF[kind].value
         note.error_type = kind.value if cause else failure.error_type
-        if cause is not None and cause is not failure.kind:
+        if kind is not failure.kind:  # what the reader saw of an abort is not what ended the try
             raise AttemptFailed(kind, str(failure), request_id=failure.request_id) from failure
         raise
+    except Exception as error:
+        note.outcome, note.error_type = REASON_OF[FailureKind.INTERNAL].value, type(error).__name__
+        raise
     finally:
-        progress.close()
+        if progress is not None:
+            progress.close()
         note.end_ns = turn.now_ns()
         note.visible = turn.machine.state is State.STREAMING
-    return finished
 
 
 class _Progress:
     """Watches that content keeps coming: first for the first visible chunk, then for stalls. Pings do not count."""
 
-    def __init__(self, turn: Turn, deps: Deps, first: Watch) -> None:
+    def __init__(self, turn: Turn, deps: Deps) -> None:
         self._turn = turn
         self._deps = deps
-        self._watch = first
+        self._attempt = turn.control.begin_attempt()
         self._streaming = False
+        self._watch = self._begin(FailureKind.FIRST_TOKEN_TIMEOUT)
+
+    def _begin(self, kind: FailureKind) -> Watch:
+        control, attempt = self._turn.control, self._attempt
+        return self._deps.watchdog.watch(self._due_ns(), lambda: control.interrupt(kind, attempt))
 
     def shown(self) -> None:
         """Text was shown."""
         if not self._streaming:
             self._streaming = True
             self._watch.cancel()
-            control = self._turn.control
-            self._watch = self._deps.watchdog.watch(self._due_ns(), lambda: control.interrupt(FailureKind.STALL_TIMEOUT))
+            self._watch = self._begin(FailureKind.STALL_TIMEOUT)
         self._watch.due_ns = self._due_ns()
 
     def extend(self, seconds: float) -> None:

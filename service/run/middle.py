@@ -77,7 +77,6 @@ def _attempts(turn: Turn, deps: Deps) -> None:
     while True:
         in_tier += 1
         turn.step(Signal.TRY)
-        turn.control.check()
         turn.model = deps.routes.model(turn.tier)
         note = AttemptNote(
             n=len(turn.attempts) + 1, model=turn.model, model_tier=turn.tier, start_ns=turn.machine.transitions[-1].at_ns

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -68,7 +68,7 @@ class Product:
         self.log_path = folder / "up.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Product:
+    def __enter__(self) -> Self:
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "lastword.cli.main", "up"],

@@ -98,19 +98,28 @@ def test_control_stop_aborts_the_call_and_the_first_stop_wins():
 
 
 def test_control_interrupt_ends_one_try_only():
-    """An interrupt belongs to the present call; the next call begins afresh."""
+    """An interrupt belongs to the try that it names; the next one begins afresh, and a late interrupt does not reach it."""
     control, call = TurnControl(), Call()
-    control.interrupt(FailureKind.STALL_TIMEOUT)
-    control.check()
+    first = control.begin_attempt()
     control.enter(call)
-    control.interrupt(FailureKind.STALL_TIMEOUT)
-    control.interrupt(FailureKind.STALL_TIMEOUT)
+    control.interrupt(FailureKind.STALL_TIMEOUT, first)
+    control.interrupt(FailureKind.STALL_TIMEOUT, first)
     assert call.aborts == 1
     with pytest.raises(AttemptFailed, match="stall_timeout"):
         control.check()
     control.leave()
+    control.begin_attempt()
+    control.interrupt(FailureKind.STALL_TIMEOUT, first)
     control.enter(Call())
     control.check()
+
+
+def test_control_interrupt_between_two_calls_is_not_lost():
+    """A try that is interrupted while no call is open makes no further call."""
+    control = TurnControl()
+    control.interrupt(FailureKind.FIRST_TOKEN_TIMEOUT, control.begin_attempt())
+    with pytest.raises(AttemptFailed, match="first_token_timeout"):
+        control.enter(Call())
 
 
 def test_control_refuses_a_call_after_a_stop():

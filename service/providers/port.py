@@ -69,8 +69,8 @@ Said = UserText | AssistantText | AssistantBlocks | ToolResult
 class ModelRequest(Struct, frozen=True, kw_only=True):
     """One call to a model.
 
-    `passages` is the evidence that retrieval found before the attempt; `metadata` is the caller's, for the embedded provider's named
-    faults. Timeouts of content are the caller's business (it aborts the call); `connect_timeout_s` and `read_timeout_s` bound what
+    `passages` is the evidence that retrieval found before the attempt; `metadata` is the caller's and
+    `turn_id` the turn's: the embedded provider's named faults ask for them. Timeouts of content are the caller's business (it aborts the call); `connect_timeout_s` and `read_timeout_s` bound what
     happens before and between bytes.
     """
 
@@ -83,6 +83,7 @@ class ModelRequest(Struct, frozen=True, kw_only=True):
     connect_timeout_s: float = 10.0
     read_timeout_s: float = 60.0
     attempt: int = 1
+    turn_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

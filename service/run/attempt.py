@@ -166,6 +166,7 @@ def _call_provider(turn: Turn, deps: Deps, note: AttemptNote, transcript: tuple[
         connect_timeout_s=min(10.0, max(turn.left_ms, 1) / 1000),
         read_timeout_s=max(turn.left_ms, 1) / 1000,
         attempt=note.n,
+        turn_id=turn.turn_id,
         metadata=turn.ask.request.metadata,
     )
     provider_call = deps.provider.start(request)
@@ -231,6 +232,7 @@ def _run_tool(turn: Turn, deps: Deps, note: AttemptNote, use: ToolUse, progress:
         cancelled=turn.control.stop_event,
         deadline_ns=turn.deadline_mono_ns,
         search=deps.knowledge.search,
+        turn_id=turn.turn_id,
         metadata=turn.ask.request.metadata,
     )
     run = deps.tools.run(use.name, use.input, context)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from lastword.events import ToolOutcome
 from service.providers.port import Passage, ToolSpec
@@ -38,6 +38,7 @@ class ToolContext(Struct, frozen=True, kw_only=True):
     cancelled: threading.Event
     deadline_ns: int  # of the turn, monotonic
     search: Search
+    turn_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -155,9 +156,7 @@ class ToolRegistry:
 
     def _run_in_thread(self, found: Tool, arguments: dict[str, Any], context: ToolContext, limit_s: float) -> ToolRun:
         abandoned = threading.Event()
-        own = ToolContext(
-            cancelled=abandoned, deadline_ns=context.deadline_ns, search=context.search, metadata=context.metadata
-        )
+        own = structs.replace(context, cancelled=abandoned)
         results: list[ToolRun] = []
         done = threading.Event()
 

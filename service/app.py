@@ -27,7 +27,6 @@ from service.http.problem import on_exception, on_http_exception, on_rejected
 from service.metrics import Metrics
 from service.outbox import HttpSender, Outbox
 from service.problems import Rejected
-from service.providers.anthropic_provider import AnthropicProvider
 from service.providers.extractive import ExtractiveProvider
 from service.providers.faults import FaultPlan, parse_faults
 from service.providers.port import Provider
@@ -104,7 +103,9 @@ class Parts:
         """Brings the index up to date with its corpus; runs in a thread of its own while the process starts."""
         try:
             report = self.index.refresh(corpus)
-            logger.info("index of %s: %s", corpus, report)
+            logger.info(
+                "index of %s: %d files, %d passages, %d skipped", corpus, report.files, report.passages, report.skipped_count
+            )
         except Exception:  # the boundary of this thread: the service then answers without evidence, and says so
             logger.exception("the index of %s could not be built", corpus)
         finally:
@@ -129,6 +130,8 @@ def _provider(settings: ServiceSettings, faults: FaultPlan) -> Provider:
     key = os.environ.get("ANTHROPIC_API_KEY", "")
     if not key:
         raise SettingsError("LASTWORD_SERVICE_PROVIDER=anthropic needs ANTHROPIC_API_KEY in the environment")
+    from service.providers.anthropic_provider import AnthropicProvider  # its SDK takes a second to import
+
     return AnthropicProvider(api_key=key, base_url=settings.anthropic_base_url or None)
 
 

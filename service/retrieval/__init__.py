@@ -1,0 +1,1 @@
+"""Retrieval: a full-text index over a folder of documents."""

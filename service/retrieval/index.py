@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -28,7 +29,8 @@ MAX_READERS = 16
 MAX_FILES = 100_000
 MAX_SKIPPED_KEPT = 50
 _CANDIDATES_PER_HIT = 8
-_TITLE_WEIGHT, _TEXT_WEIGHT = 4.0, 1.0
+_PASSAGES_PER_HIT = 2
+_WEIGHTS = (4.0, 1.5, 1.0)  # of the title, the document's title, the text
 _VERSION = 1
 
 _WORD = re.compile(r"\w+", re.UNICODE)
@@ -39,10 +41,15 @@ _STOP = frozenset(
 _SCHEMA = """
 create table if not exists meta (key text primary key, value text not null);
 create table if not exists files (file_id integer primary key, path text not null unique, fingerprint text not null, passages integer not null);
-create table if not exists passages (passage_id integer primary key, file_id integer not null, url text not null, title text not null, publisher text);
+create table if not exists passages (passage_id integer primary key, file_id integer not null, url text not null, title text not null, document text not null, publisher text);
 create index if not exists ix_passages_file on passages (file_id);
-create virtual table if not exists words using fts5 (title, text, tokenize = 'porter unicode61 remove_diacritics 2');
+create virtual table if not exists words using fts5 (title, document, text, tokenize = 'porter unicode61 remove_diacritics 2');
 """
+
+_QUERY = (
+    "select p.url, p.title, p.document, p.publisher, w.text, -bm25(words, ?, ?, ?) as score "
+    "from words w join passages p on p.passage_id = w.rowid where words match ? order by score desc limit ?"
+)
 
 Progress = Callable[[int, int], None]
 """Called with the number of files read so far and their total."""
@@ -108,19 +115,18 @@ class KnowledgeIndex:
             return ()
         match = " OR ".join(f'"{term}"' for term in terms)
         with self._reader() as connection:
-            rows = connection.execute(
-                f"select p.url, p.title, p.publisher, w.text, -bm25(words, {_TITLE_WEIGHT}, {_TEXT_WEIGHT}) as score "  # noqa: S608 - two numbers
-                "from words w join passages p on p.passage_id = w.rowid where words match ? order by score desc limit ?",
-                (match, limit * _CANDIDATES_PER_HIT),
-            ).fetchall()
-        best: dict[str, Passage] = {}
-        for url, title, publisher, text, score in rows:
-            document = url.partition("#")[0]
-            if document not in best:
-                best[document] = Passage(
-                    url=self._absolute(url), title=title, text=text, publisher=publisher, score=round(score, 4)
-                )
-        return tuple(best.values())[:limit]
+            rows = connection.execute(_QUERY, (*_WEIGHTS, match, limit * _CANDIDATES_PER_HIT)).fetchall()
+        best: dict[str, list[Any]] = {}
+        for row in rows:
+            best.setdefault(row[0].partition("#")[0], []).append(row)
+        return tuple(self._passage(hits) for hits in list(best.values())[:limit])
+
+    def _passage(self, hits: list[Any]) -> Passage:
+        """The best passage of a document, with the next best of the same document behind it."""
+        url, title, document, publisher, text, score = hits[0]
+        named = f"{document}: {title}" if document else title
+        text = "\n\n".join([text, *(hit[4] for hit in hits[1:_PASSAGES_PER_HIT])])
+        return Passage(url=self._absolute(url), title=named, text=text, publisher=publisher, score=round(score, 4))
 
     def _absolute(self, url: str) -> str:
         return url if "://" in url else self._base_url + quote(url, safe="/#-._~")
@@ -237,9 +243,12 @@ def _store_file(connection: sqlite3.Connection, relative: str, path: Path, finge
             yield item
             continue
         passage_id = connection.execute(
-            "insert into passages (file_id, url, title, publisher) values (?, ?, ?, ?)",
-            (file_id, item.url, item.title, item.publisher),
+            "insert into passages (file_id, url, title, document, publisher) values (?, ?, ?, ?, ?)",
+            (file_id, item.url, item.title, item.document, item.publisher),
         ).lastrowid
-        connection.execute("insert into words (rowid, title, text) values (?, ?, ?)", (passage_id, item.title, item.text))
+        connection.execute(
+            "insert into words (rowid, title, document, text) values (?, ?, ?, ?)",
+            (passage_id, item.title, item.document, item.text),
+        )
         stored += 1
     connection.execute("update files set passages = ? where file_id = ?", (stored, file_id))

@@ -29,11 +29,12 @@ _HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
 
 
 class Text(Struct, frozen=True, kw_only=True):
-    """One passage of a document. `url` is absolute, or a path relative to the corpus."""
+    """One passage of a document. `url` is absolute, or a path relative to the corpus; `document` is the title of the whole."""
 
     url: str
     title: str
     text: str
+    document: str = ""
     publisher: str | None = None
 
 
@@ -94,7 +95,7 @@ def _read_markdown(path: Path, relative: str) -> Iterator[Item]:
     for (_, start, title), (end, _, _) in zip(starts, [*heads, (len(lines), 0, "")], strict=True):
         text = "\n".join(lines[start:end]).strip()
         anchored = relative if title == document else f"{relative}#{_slug(title)}"
-        yield from _passages(anchored, title if title == document else f"{document}: {title}", text)
+        yield from _passages(anchored, title, text, document="" if title == document else document)
 
 
 def _slug(title: str) -> str:
@@ -144,7 +145,7 @@ def _read_jsonl(path: Path, relative: str) -> Iterator[Item]:
                 continue
             url = row.get("url") if isinstance(row.get("url"), str) else f"{relative}#{number}"
             publisher = row.get("publisher") if isinstance(row.get("publisher"), str) else None
-            yield from _passages(url, _first(row, _TITLE_FIELDS) or "", text, publisher)
+            yield from _passages(url, _first(row, _TITLE_FIELDS) or "", text, publisher=publisher)
 
 
 def _open(path: Path) -> IO[str]:
@@ -157,10 +158,10 @@ def _first(row: dict[str, Any], fields: tuple[str, ...]) -> str | None:
     return next((row[field] for field in fields if isinstance(row.get(field), str) and row[field].strip()), None)
 
 
-def _passages(url: str, title: str, text: str, publisher: str | None = None) -> Iterator[Item]:
+def _passages(url: str, title: str, text: str, *, document: str = "", publisher: str | None = None) -> Iterator[Item]:
     """The text in pieces of about `PASSAGE_CHARS`, cut between paragraphs, else between words."""
     for piece in _cut(text.strip()):
-        yield Text(url=url, title=title, text=piece, publisher=publisher)
+        yield Text(url=url, title=title, text=piece, document=document, publisher=publisher)
 
 
 def _cut(text: str) -> Iterator[str]:

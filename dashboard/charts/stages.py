@@ -7,37 +7,11 @@ from collections.abc import Sequence
 from dashboard import text
 from dashboard.charts.base import Chart, Row, Spec, tooltip, top_level, values
 from dashboard.palette import Palette
-from lastword.states import Stage
+from dashboard.stages import ORDER
 
 ROW_PX = 25
 _FLOOR_MS = 0.7  # a logarithmic axis has no zero: stages under a millisecond stand at its left end
-_LABELS = {"first_token_ms": "firstToken", "total_ms": "total"}
 _TICKS_MS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
-_PHASE_OF_STAGE = {
-    Stage.AUTH: "prepare",
-    Stage.PRECHECK: "prepare",
-    Stage.CONTEXT: "prepare",
-    Stage.ROUTE: "prepare",
-    Stage.RETRIEVAL: "retrieval",
-    Stage.AGENT_SETUP: "prepare",
-    Stage.MODEL_WAIT: "model",
-    Stage.STREAM: "stream",
-    Stage.POST_PROCESS: "finish",
-    Stage.FINALIZE: "finish",
-}
-
-
-def column_of(stage: Stage) -> str:
-    """The column of `turns` that holds a stage's milliseconds."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in stage.value)
-
-
-ORDER: tuple[tuple[str, str, str], ...] = (
-    *((column_of(stage), stage.value.removesuffix("Ms"), _PHASE_OF_STAGE[stage]) for stage in Stage),
-    *((column, label, "turn") for column, label in _LABELS.items()),
-)
-"""Column, label (the contract's word) and phase of each row, in the machine's order, the two marks last."""
-
 
 def stage_latency(rows: Sequence[Row], palette: Palette) -> Chart:
     """From rows of `stages.sql`. The hollow diamond is the 95th percentile of the window before."""

@@ -1,0 +1,47 @@
+"""The pages' one component of their own: HTML whose links to turns open inside the running session.
+
+The HTML is escaped where it is made (`markup`). A plain click goes through Streamlit, which is quick; with a modifier key, or without JavaScript,
+the same link is an ordinary address.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import streamlit as st
+
+_JS = """
+export default function ({ data, parentElement, setTriggerValue }) {
+  let body = parentElement.querySelector(".lw-linked");
+  if (!body) {
+    body = document.createElement("div");
+    body.className = "lw-linked";
+    parentElement.appendChild(body);
+  }
+  if (body.dataset.html !== data) {
+    body.dataset.html = data;
+    body.innerHTML = data;
+  }
+  body.onclick = (event) => {
+    if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    const row = event.target.closest("tr");
+    const link = event.target.closest("a[data-open]") || (row && row.querySelector("a[data-open]"));
+    if (!link || String(getSelection())) return;
+    event.preventDefault();
+    setTriggerValue("open", link.dataset.open);
+  };
+}
+"""
+
+
+@cache
+def _linked() -> Any:
+    return st.components.v2.component("lastword_linked_html", js=_JS, isolate_styles=False)
+
+
+def linked_html(body: str, *, key: str) -> str | None:
+    """Draws HTML; the turn id whose link or row was clicked in this run, if any."""
+    result = _linked()(data=body, key=key, on_open_change=lambda: None)
+    opened: str | None = result.open
+    return opened

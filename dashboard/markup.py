@@ -1,0 +1,146 @@
+"""Pieces of HTML for what Streamlit's own elements draw poorly: plain tables, badges, turn lists, timelines, cards.
+
+Every value is escaped here and nowhere else. The looks are in `style.css`; tones are named, so that light and dark stay one text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, tzinfo
+from html import escape
+from typing import Any
+from urllib.parse import urlencode
+
+from dashboard import text
+
+Row = Mapping[str, Any]
+
+_SYMBOLS = {"good": "✓", "lesser": "▽", "partial": "◐", "error": "✕", "left": "○", "lost": "?"}
+_TONES = {
+    "success": "good",
+    "degraded": "lesser",
+    "fallback": "lesser",
+    "truncated": "partial",
+    "interrupted": "partial",
+    "refused": "lesser",
+    "cancelled": "left",
+    "error": "error",
+    "abandoned": "lost",
+}
+
+
+def badge(label: str, tone: str) -> str:
+    """A small label: a symbol and a word, so that its colour is never all it has."""
+    return f'<span class="lw-badge lw-{tone}"><span aria-hidden="true">{_SYMBOLS.get(tone, "·")}</span> {escape(label)}</span>'
+
+
+def status_badge(status: str | None) -> str:
+    """A turn's status. An unknown one reads as not-success."""
+    return badge(status or "unknown", _TONES.get(status or "", "error"))
+
+
+def table(rows: Sequence[Row], *, classes: str = "") -> str:
+    """Rows of texts as a plain table; columns that hold figures are set to the right."""
+    columns = list(rows[0]) if rows else []
+    figures = {column for column in columns if all(_is_figure(row[column]) for row in rows)}
+    head = "".join(f'<th scope="col"{_right(column in figures)}>{escape(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td{_right(column in figures)}>{escape(str(row[column]))}</td>" for column in columns) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="lw-scroll"><table class="lw-table {classes}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _is_figure(value: object) -> bool:
+    said = str(value)
+    return said == text.NONE or said[:1].isdigit() or said[:1] in "+-±<"
+
+
+def _right(yes: bool) -> str:
+    return ' class="lw-right"' if yes else ""
+
+
+def turn_url(turn_id: str, kept: Mapping[str, str]) -> str:
+    """The address of a turn's page, with the filters that lead back."""
+    return "/turn?" + urlencode({"id": turn_id, **kept})
+
+
+def turn_table(rows: Sequence[Row], *, tz: tzinfo, now: datetime, kept: Mapping[str, str]) -> str:
+    """Turns as a table whose rows open them: a link per row, and a bar behind each total."""
+    longest = max((row["total_ms"] or 0 for row in rows), default=0) or 1
+    head = (
+        '<th scope="col">Turn</th><th scope="col">Ended</th><th scope="col">Route</th><th scope="col" class="lw-wide">Tier</th>'
+        '<th scope="col">Status</th><th scope="col" class="lw-wide">Reason</th>'
+        '<th scope="col" class="lw-right lw-wide">First token</th><th scope="col" class="lw-right">Total</th>'
+        '<th scope="col" class="lw-right lw-wide">Attempts</th><th scope="col" class="lw-right lw-wide">Sources</th>'
+    )
+    body = "".join(_turn_row(row, longest, tz, now, kept) for row in rows)
+    return f'<div class="lw-scroll"><table class="lw-table lw-turns"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _turn_row(row: Row, longest: int, tz: tzinfo, now: datetime, kept: Mapping[str, str]) -> str:
+    total = row["total_ms"]
+    width = round(100 * (total or 0) / longest)
+    turn_id = row["turn_id"]
+    link = (
+        f'<a href="{escape(turn_url(turn_id, kept))}" data-open="{escape(turn_id)}" title="{escape(turn_id)}" target="_self">'
+        f"{escape(text.short_id(turn_id))}</a>"
+    )
+    cells = (
+        f'<td class="lw-id">{link}</td>',
+        f'<td class="lw-nowrap">{text.clock(row["ended_at"], tz, now)}</td>',
+        f"<td>{escape(row['route'] or text.NONE)}</td>",
+        f'<td class="lw-wide">{escape(row["model_tier"] or text.NONE)}</td>',
+        f"<td>{status_badge(row['status'])}</td>",
+        f'<td class="lw-wide">{escape(row["reason"] or text.NONE)}</td>',
+        f'<td class="lw-right lw-wide">{text.duration(row["first_token_ms"])}</td>',
+        f'<td class="lw-right lw-bar" style="--lw-part:{width}%"><span>{text.duration(total)}</span></td>',
+        f'<td class="lw-right lw-wide">{text.count(row["attempts"])}</td>',
+        f'<td class="lw-right lw-wide">{text.count(row["sources_count"])}</td>',
+    )
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def timeline(moments: Iterable[tuple[str, str, str, str]]) -> str:
+    """Moments as a list: time, what, detail, tone."""
+    items = "".join(
+        f'<li class="lw-moment{f" lw-{tone}" if tone else ""}"><span class="lw-at">{escape(at)}</span><span>{escape(what)}'
+        + (f' <span class="lw-detail">{escape(detail)}</span>' if detail else "")
+        + "</span></li>"
+        for at, what, detail, tone in moments
+    )
+    return f'<ol class="lw-timeline">{items}</ol>'
+
+
+def source_cards(rows: Sequence[Row]) -> str:
+    """Sources as cards: title, host, where each was evidenced, its score."""
+    return f'<ol class="lw-cards">{"".join(_source_card(row) for row in rows)}</ol>'
+
+
+def _source_card(row: Row) -> str:
+    url = str(row["url"])
+    title = escape(row["title"] or text.host(url))
+    # Only web addresses become links: a stored URL is somebody else's text.
+    linked = url.startswith(("https://", "http://"))
+    name = f'<a href="{escape(url)}" rel="noopener noreferrer" target="_blank">{title}</a>' if linked else title
+    origins = "".join(f'<span class="lw-tag">{escape(str(origin))}</span>' for origin in row["origins"] or ())
+    score = f'<span class="lw-detail">score {row["score"]:.2f}</span>' if row["score"] is not None else ""
+    publisher = escape(row["publisher"] or text.host(url))
+    return (
+        f'<li class="lw-card"><span class="lw-number">{int(row["n"])}</span><div><div class="lw-title">{name}</div>'
+        f'<div class="lw-detail">{publisher}</div><div class="lw-tags">{origins}{score}</div></div></li>'
+    )
+
+
+def agreement(rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:
+    """Record beside trace: what, record, trace, difference, verdict and its tone."""
+    head = "".join(
+        f'<th scope="col"{_right(right)}>{title}</th>'
+        for title, right in (("What", False), ("Record", True), ("Trace", True), ("Difference", True), ("Agree?", False))
+    )
+    body = "".join(
+        f'<tr><th scope="row">{escape(what)}</th><td class="lw-right">{escape(record)}</td><td class="lw-right">{escape(trace)}</td>'
+        f'<td class="lw-right">{escape(difference)}</td><td>{badge(verdict, tone)}</td></tr>'
+        for what, record, trace, difference, verdict, tone in rows
+    )
+    return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -1,0 +1,1 @@
+"""The pages. Each draws panels; none holds SQL."""

@@ -1,4 +1,4 @@
-"""The pages' one component of their own: HTML whose links to turns open inside the running session.
+"""The pages' one component of their own: our HTML in the theme's colours, whose links to turns open inside the running session.
 
 The HTML is escaped where it is made (`markup`). A plain click goes through Streamlit, which is quick; with a modifier key, or without JavaScript,
 the same link is an ordinary address.
@@ -38,6 +38,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
 @cache
 def _linked() -> Any:
     return st.components.v2.component("lastword_linked_html", js=_JS, isolate_styles=False)
+
+
+def show(body: str, *, key: str) -> None:
+    """Draws HTML that leads nowhere."""
+    _linked()(data=body, key=key)
 
 
 def linked_html(body: str, *, key: str) -> str | None:

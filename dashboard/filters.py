@@ -20,7 +20,6 @@ WINDOW, ROUTE, TIER, STATUS, FROM, TO = "window", "route", "tier", "status", "fr
 KEPT = (WINDOW, ROUTE, TIER, STATUS, FROM, TO)
 STATUSES: tuple[str, ...] = (*(status.value for status in CompletionStatus), "error", "abandoned")
 
-_LABELS = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d"}
 _OFFERED_DAYS = 7
 _MAX_OFFERED = 200
 
@@ -51,7 +50,6 @@ def draw() -> None:
             windows,
             default=state.DEFAULT_WINDOW,
             required=True,
-            format_func=lambda window: _LABELS.get(window) or _custom_label(custom),
             key=WINDOW,
             bind="query-params",
             on_change=_leave_custom,
@@ -62,7 +60,7 @@ def draw() -> None:
             ("Model tier", TIER, tiers),
             ("Status", STATUS, STATUSES),
         ):
-            st.selectbox(label, (ALL, *options), key=key, bind="query-params", width=168, required=True)
+            st.selectbox(label, (ALL, *options), key=key, bind="query-params", width=168)
         st.space("stretch")
         _freshness()
 
@@ -112,13 +110,6 @@ def _custom_in_url() -> tuple[datetime, datetime] | None:
     return state.read_custom(st.query_params.get(FROM), st.query_params.get(TO))
 
 
-def _custom_label(custom: tuple[datetime, datetime] | None) -> str:
-    if custom is None:
-        return CUSTOM
-    first, last = (at.astimezone(zone()) for at in custom)
-    return f"{first:%d %b %H:%M} to {last:%H:%M}" if first.date() == last.date() else f"{first:%d %b %H:%M} to {last:%d %b %H:%M}"
-
-
 def _leave_custom() -> None:
     if st.session_state.get(WINDOW) != CUSTOM:
         for name in (FROM, TO):
@@ -144,6 +135,11 @@ def _with_url(key: str, rows: Sequence[Mapping[str, str | None]], column: str) -
 @st.fragment(run_every="5s")
 def _freshness() -> None:
     """How old the newest stored turn is, asked every few seconds whatever the window."""
+    with st.container(key="freshness", horizontal=True, horizontal_alignment="right"):
+        _freshness_badge()
+
+
+def _freshness_badge() -> None:
     try:
         status = data.status()
     except DashboardError as error:
@@ -155,7 +151,9 @@ def _freshness() -> None:
         return
     age = text.ago(newest, now())
     if lag_ms is not None and lag_ms > settings().fresh_lag_ms:
-        st.badge(f"late: ingest lag {text.duration(lag_ms)}", icon=":material/schedule:", color="orange", help=f"Newest turn {age}.")
+        st.badge(
+            f"late: ingest lag {text.duration(lag_ms)}", icon=":material/schedule:", color="orange", help=f"Newest turn {age}."
+        )
     elif (now() - newest).total_seconds() > settings().stale_after_s:
         st.badge(f"quiet: newest turn {age}", icon=":material/pause_circle:", color="gray")
     else:

@@ -34,6 +34,11 @@ def badge(label: str, tone: str) -> str:
     return f'<span class="lw-badge lw-{tone}"><span aria-hidden="true">{_SYMBOLS.get(tone, "·")}</span> {escape(label)}</span>'
 
 
+def tag(label: str) -> str:
+    """A word with a frame, that means nothing by its colour."""
+    return f'<span class="lw-tag">{escape(label)}</span>'
+
+
 def status_badge(status: str | None) -> str:
     """A turn's status. An unknown one reads as not-success."""
     return badge(status or "unknown", _TONES.get(status or "", "error"))
@@ -94,7 +99,7 @@ def _turn_row(row: Row, longest: int, tz: tzinfo, now: datetime, kept: Mapping[s
         f"<td>{status_badge(row['status'])}</td>",
         f'<td class="lw-wide">{escape(row["reason"] or text.NONE)}</td>',
         f'<td class="lw-right lw-wide">{text.duration(row["first_token_ms"])}</td>',
-        f'<td class="lw-right lw-bar" style="--lw-part:{width}%"><span>{text.duration(total)}</span></td>',
+        f'<td class="lw-right lw-bar" style="--lw-share:{width / 100}"><span>{text.duration(total)}</span></td>',
         f'<td class="lw-right lw-wide">{text.count(row["attempts"])}</td>',
         f'<td class="lw-right lw-wide">{text.count(row["sources_count"])}</td>',
     )
@@ -123,7 +128,7 @@ def _source_card(row: Row) -> str:
     # Only web addresses become links: a stored URL is somebody else's text.
     linked = url.startswith(("https://", "http://"))
     name = f'<a href="{escape(url)}" rel="noopener noreferrer" target="_blank">{title}</a>' if linked else title
-    origins = "".join(f'<span class="lw-tag">{escape(str(origin))}</span>' for origin in row["origins"] or ())
+    origins = "".join(tag(str(origin)) for origin in row["origins"] or ())
     score = f'<span class="lw-detail">score {row["score"]:.2f}</span>' if row["score"] is not None else ""
     publisher = escape(row["publisher"] or text.host(url))
     return (
@@ -142,5 +147,17 @@ def agreement(rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:
         f'<tr><th scope="row">{escape(what)}</th><td class="lw-right">{escape(record)}</td><td class="lw-right">{escape(trace)}</td>'
         f'<td class="lw-right">{escape(difference)}</td><td>{badge(verdict, tone)}</td></tr>'
         for what, record, trace, difference, verdict, tone in rows
+    )
+    return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def tool_table(rows: Sequence[tuple[str, str, str, str, str]]) -> str:
+    """Tool calls: number, name, outcome with its tone, duration."""
+    head = (
+        '<th scope="col">#</th><th scope="col">Tool</th><th scope="col">Outcome</th><th scope="col" class="lw-right">Took</th>'
+    )
+    body = "".join(
+        f'<tr><td>{escape(number)}</td><td>{escape(name)}</td><td>{badge(outcome, tone)}</td><td class="lw-right">{escape(took)}</td></tr>'
+        for number, name, outcome, tone, took in rows
     )
     return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

@@ -46,6 +46,7 @@ LIGHT = Palette(
         "model": "#1b4f9c",
         "stream": "#6485ea",
         "finish": "#b0a3c4",
+        "viewer": "#d3d7de",
     },
 )
 
@@ -69,6 +70,7 @@ DARK = Palette(
         "model": "#3f7fe0",
         "stream": "#8ea7ff",
         "finish": "#9a8cb4",
+        "viewer": "#4a5160",
     },
 )
 

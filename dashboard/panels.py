@@ -15,6 +15,7 @@ import streamlit as st
 from dashboard import data
 from dashboard.charts.base import Chart, Row
 from dashboard.client import CollectorBusy, CollectorUnreachable, DashboardError, QueryTimedOut
+from dashboard.components import show
 from dashboard.markup import table
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,8 @@ def panel(
     draw()
 
 
-def guarded(key: str, body: Callable[[], None], height_px: int = 120) -> None:
-    """Runs a panel's body: a skeleton while it works, then what it drew, or why it did not."""
+def guarded(key: str, body: Callable[[], None], height_px: int = 120) -> bool:
+    """Runs a panel's body: a skeleton while it works, then what it drew, or why it did not. False where it failed."""
     try:
         with st.skeleton(height_px):
             body()
@@ -60,6 +61,8 @@ def guarded(key: str, body: Callable[[], None], height_px: int = 120) -> None:
         nothing(empty)
     except Exception as error:  # the page's boundary: a panel fails alone
         failed(key, error)
+        return False
+    return True
 
 
 def nothing(empty: Empty) -> None:
@@ -104,12 +107,12 @@ def chart(drawn: Chart, key: str, *, on_select: Callable[[], None] | None = None
     else:
         st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}", on_select=on_select)
     if under:
-        as_table(drawn.alt, drawn.rows)
+        as_table(drawn.alt, drawn.rows, key)
 
 
-def as_table(sentence: str, rows: Sequence[Row], label: str = "In words and as a table") -> None:
+def as_table(sentence: str, rows: Sequence[Row], key: str) -> None:
     """The sentence and the rows of a chart, closed until wanted."""
-    with st.expander(label, type="compact"):
+    with st.expander("In words and as a table", type="compact"):
         st.markdown(sentence)
         if rows:
-            st.html(table(rows))
+            show(table(rows), key=f"table-{key}")

@@ -115,18 +115,14 @@ def preset_view(
     """A window that ends now. Its end is rounded up to the refresh, so that all panels of one refresh ask for the same window."""
     length = PRESETS.get(preset, PRESETS[DEFAULT_WINDOW])
     end = _rounded_up(now, refresh_s * _SECOND_MS)
-    return View(
-        start=end - length, end=end, live=True, bucket_ms=bucket_for(length), route=route, tier=tier, status=status
-    )
+    return View(start=end - length, end=end, live=True, bucket_ms=bucket_for(length), route=route, tier=tier, status=status)
 
 
 def custom_view(
     start: datetime, end: datetime, *, route: str | None = None, tier: str | None = None, status: str | None = None
 ) -> View:
     """A window that stands still."""
-    return View(
-        start=start, end=end, live=False, bucket_ms=bucket_for(end - start), route=route, tier=tier, status=status
-    )
+    return View(start=start, end=end, live=False, bucket_ms=bucket_for(end - start), route=route, tier=tier, status=status)
 
 
 def read_custom(start: str | None, end: str | None) -> tuple[datetime, datetime] | None:

@@ -17,6 +17,9 @@ Z_95 = 1.959963984540054
 FEW_TURNS = 30
 """Below this many turns a rate says little: its bucket is drawn hollow (the design's number)."""
 
+USUAL_TURNS = 45
+"""How many turns a merged bucket should hold on average, so that most stand above FEW_TURNS."""
+
 MIN_BUCKETS = 12
 """Merging stops here: a picture of fewer steps no longer shows when something began."""
 
@@ -51,17 +54,24 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return (0.0 if k == 0 else max(0.0, middle - half)), (1.0 if k == n else min(1.0, middle + half))
 
 
+def differ(k_1: int, n_1: int, k_2: int, n_2: int) -> bool:
+    """Whether two shares differ by more than chance would have them: the two-sided z-test of proportions at 5%."""
+    if not n_1 or not n_2:
+        return False
+    pooled = (k_1 + k_2) / (n_1 + n_2)
+    error = sqrt(pooled * (1 - pooled) * (1 / n_1 + 1 / n_2))
+    return error > 0 and abs(k_1 / n_1 - k_2 / n_2) / error > Z_95
+
+
 def merge_factor(turns: int, buckets: int) -> int:
-    """How many neighbouring buckets to merge, so that an average one holds FEW_TURNS, within MIN_BUCKETS."""
+    """How many neighbouring buckets to merge, so that an average one holds USUAL_TURNS, within MIN_BUCKETS."""
     if turns == 0 or buckets <= MIN_BUCKETS:
         return 1
-    wanted = max(1, ceil(FEW_TURNS * buckets / turns))
+    wanted = max(1, ceil(USUAL_TURNS * buckets / turns))
     return min(wanted, buckets // MIN_BUCKETS)
 
 
-def bucketed(
-    rows: Iterable[Mapping[str, Any]], *, start_ms: int, end_ms: int, bucket_ms: int, factor: int = 1
-) -> list[Bucket]:
+def bucketed(rows: Iterable[Mapping[str, Any]], *, start_ms: int, end_ms: int, bucket_ms: int, factor: int = 1) -> list[Bucket]:
     """Whole run of buckets from rows with `bucket`, `turns`, `broken`: gaps become buckets without turns, `factor` neighbours become one."""
     step_ms = bucket_ms * factor
     count = ceil((end_ms - start_ms) / step_ms)
@@ -88,6 +98,8 @@ def filled(rows: Iterable[Mapping[str, Any]], field: str, count: int) -> list[fl
     return values
 
 
-def nice_ceiling(value: float, steps: Sequence[float] = (0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 0.75, 1.0)) -> float:
+def nice_ceiling(
+    value: float, steps: Sequence[float] = (0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+) -> float:
     """The smallest step that holds the value: axis ends that read well."""
     return next((step for step in steps if value <= step), steps[-1])

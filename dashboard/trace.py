@@ -32,7 +32,7 @@ _PHASES = {
     names.SPAN_STREAM: "stream",
     names.SPAN_POST_PROCESS: "finish",
     names.SPAN_FINALIZE: "finish",
-    names.SPAN_DELIVER: "stream",
+    names.SPAN_DELIVER: "viewer",
 }
 _PHASES_BY_FIRST_WORD = {names.SPAN_RETRIEVAL: "retrieval", names.SPAN_CHAT: "model", names.SPAN_EXECUTE_TOOL: "tool"}
 _DECISIONS = {
@@ -128,7 +128,7 @@ def read_trace(spans: Sequence[Row]) -> Trace:
             continue
         seen.add(span["span_id"])
         rows.append(_row(span, depth, zero_ns, decided, orphan=root is not None and depth == 1 and span in tops))
-        below = sorted(children.get(span["span_id"], []), key=lambda child: child["start_ns"], reverse=True)
+        below = sorted(children.get(span["span_id"], []), key=_place, reverse=True)
         stack += [(child, depth + 1) for child in below]
     # Parents that point at each other are reached from nowhere: they are shown all the same.
     rows += [_row(span, 1, zero_ns, decided, orphan=True) for span in spans if span["span_id"] not in seen]
@@ -140,9 +140,11 @@ def timeline(trace: Trace, turn: Row) -> list[Moment]:
     """The moments of a turn in order: accepted, decisions, first and last visible text, tools, viewers, the terminal."""
     moments = [Moment(at_ms=0, what="accepted")]
     for row in trace.rows:
+        moments += _moments_of_span(row)
+    # After the spans: of moments at one time, an attempt ends first and is decided upon then.
+    for row in trace.rows:
         for event in row.events:
             moments += _moment_of_event(event, row)
-        moments += _moments_of_span(row)
     if turn["total_ms"] is not None:
         ended = turn["completion_status"] or turn["terminal"]
         reason = turn["reason"] or ""
@@ -211,6 +213,11 @@ def _floor(ms: float | None) -> int | None:
     return None if ms is None else int(ms + 1e-6)
 
 
+def _place(span: Row) -> tuple[bool, int]:
+    """By start; viewers, which only watch, stand below the machine's own spans."""
+    return span["name"] == names.SPAN_DELIVER, span["start_ns"]
+
+
 def _decode(raw: str | None, empty: Any) -> Any:
     return msgspec.json.decode(raw) if raw else empty
 
@@ -218,7 +225,8 @@ def _decode(raw: str | None, empty: Any) -> Any:
 def _row(span: Row, depth: int, zero_ns: int, decided: Mapping[int, str], *, orphan: bool) -> SpanRow:
     attributes = _decode(span["attributes"], {})
     events = [
-        {**event, "at_ms": (event.get("timeNs", span["start_ns"]) - zero_ns) / _NS_PER_MS} for event in _decode(span["events"], [])
+        {**event, "at_ms": (event.get("timeNs", span["start_ns"]) - zero_ns) / _NS_PER_MS}
+        for event in _decode(span["events"], [])
     ]
     tone, note = _outcome(span, attributes, decided)
     return SpanRow(

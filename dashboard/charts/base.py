@@ -52,9 +52,14 @@ def time_axis(start_ms: int, end_ms: int, *, ticks: int = 8, labels: bool = True
     return {
         "field": "start_ms",
         "type": "temporal",
-        "scale": {"domain": [start_ms, end_ms], "nice": False},
+        "scale": {"nice": False},
         "axis": axis,
     }
+
+
+def shared(channel: Spec) -> Spec:
+    """A channel for the further layers of a chart: they use the scale and the axis of the first, which alone defines them."""
+    return {name: value for name, value in channel.items() if name not in {"scale", "axis", "sort"}}
 
 
 def tooltip(*fields: tuple[str, str]) -> list[Spec]:

@@ -38,7 +38,7 @@ def source_counts(rows: Sequence[Row], palette: Palette) -> Chart:
     x: Spec = {
         "field": "sources",
         "type": "ordinal",
-        "sort": None,
+        "scale": {"domain": [row["sources"] for row in drawn]},
         "axis": {"title": "sources in the answer", "labelAngle": 0, "ticks": False, "domain": False},
     }
     y: Spec = {

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 from dashboard import text
-from dashboard.charts.base import Chart, Row, Spec, time_axis, tooltip, top_level, values
+from dashboard.charts.base import Chart, Row, Spec, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.stats import Bucket, nice_ceiling, wilson
 
@@ -48,11 +48,11 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Cha
     }
     mean_row = {"mean": mean, "said": f"window {text.share(mean)}", "end_ms": buckets[-1].end_ms}
     layers = [
-        *_steps(x, y, palette),
+        *_steps(x, y, palette, buckets[0].start_ms, buckets[-1].end_ms),
         {
             "data": values([mean_row]),
             "mark": {"type": "rule", "strokeDash": [2, 3], "color": palette.muted, "opacity": 0.9},
-            "encoding": {"y": {**y, "field": "mean"}},
+            "encoding": {"y": {**shared(y), "field": "mean"}},
         },
         {
             "data": values([mean_row]),
@@ -65,7 +65,7 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Cha
                 "color": palette.muted,
                 "fontSize": 12,
             },
-            "encoding": {"x": {**x, "field": "end_ms"}, "y": {**y, "field": "mean"}, "text": {"field": "said"}},
+            "encoding": {"x": {**shared(x), "field": "end_ms"}, "y": {**shared(y), "field": "mean"}, "text": {"field": "said"}},
         },
         {
             "mark": {"type": "rect", "opacity": 0, "tooltip": True},
@@ -80,9 +80,11 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Cha
                 }
             ],
             "encoding": {
-                "x": x,
+                "x": shared(x),
                 "x2": {"field": "end_ms"},
-                "tooltip": tooltip(("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")),
+                "tooltip": tooltip(
+                    ("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")
+                ),
             },
         },
     ]
@@ -100,13 +102,15 @@ def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzin
         "axis": {"format": ".0%" if top >= 0.02 else ".1%", "title": None, "values": [0, top], "grid": True},
     }
     layers = [
-        *_steps(x, y, palette),
+        *_steps(x, y, palette, buckets[0].start_ms, buckets[-1].end_ms),
         {
             "mark": {"type": "rect", "opacity": 0, "tooltip": True},
             "encoding": {
-                "x": x,
+                "x": shared(x),
                 "x2": {"field": "end_ms"},
-                "tooltip": tooltip(("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")),
+                "tooltip": tooltip(
+                    ("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")
+                ),
             },
         },
     ]
@@ -116,24 +120,33 @@ def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzin
     return Chart(spec, alt, [{"Route": route, **_reading(row)} for row in rows])
 
 
-def _steps(x: Spec, y: Spec, palette: Palette) -> list[Spec]:
+def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, start_ms: int, end_ms: int) -> list[Spec]:
     """Interval band, filled step, and the step's top edge; hollow and dashed where few turns stand behind it."""
     x2: Spec = {"field": "end_ms"}
+    x, y = shared(scaled_x), shared(scaled_y)
     solid, hollow = "!datum.thin", "datum.thin"
+    zero: Spec = {"field": "zero"}
     return [
+        # Draws nothing and owns both scales, which reach over the whole window. Its ends are data and not a domain: a domain of dates is
+        # compiled to a call that the browser's interpreter of expressions reads as a year.
         {
-            "mark": {"type": "rect", "color": palette.neutral, "opacity": 0.16},
+            "data": values([{"start_ms": start_ms, "zero": 0}, {"start_ms": end_ms, "zero": 0}]),
+            "mark": {"type": "point", "opacity": 0, "tooltip": False},
+            "encoding": {"x": scaled_x, "y": {**scaled_y, "field": "zero"}},
+        },
+        {
+            "mark": {"type": "rect", "color": palette.neutral, "opacity": 0.13},
             "encoding": {"x": x, "x2": x2, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
         },
         {
             "transform": [{"filter": solid}],
             "mark": {"type": "rect", "color": palette.broken, "opacity": 0.3},
-            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": {"datum": 0}},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": zero},
         },
         {
             "transform": [{"filter": f"{hollow} && datum.rate > 0"}],
             "mark": {"type": "rect", "filled": False, "stroke": palette.broken, "strokeDash": [2, 2], "strokeWidth": 1},
-            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": {"datum": 0}},
+            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": zero},
         },
         {
             "transform": [{"filter": solid}],
@@ -153,6 +166,7 @@ def _row(bucket: Bucket, top: float, tz: tzinfo) -> Row:
     return {
         "start_ms": bucket.start_ms,
         "end_ms": bucket.end_ms,
+        "zero": 0,
         "rate": bucket.rate,
         "low": min(low, top),
         "high": min(high, top),

@@ -9,9 +9,11 @@ from dashboard.charts.base import Chart, Row, Spec, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.stages import ORDER
 
-ROW_PX = 25
+ROW_PX = 33
 _FLOOR_MS = 0.7  # a logarithmic axis has no zero: stages under a millisecond stand at its left end
+_ROOM = 7.0  # times the longest: what stands at the end of a bar needs a place on a logarithmic scale
 _TICKS_MS = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+
 
 def stage_latency(rows: Sequence[Row], palette: Palette) -> Chart:
     """From rows of `stages.sql`. The hollow diamond is the 95th percentile of the window before."""
@@ -19,9 +21,9 @@ def stage_latency(rows: Sequence[Row], palette: Palette) -> Chart:
     before = {row["stage"]: row for row in rows if row["period"] == "before"}
     drawn = [_drawn(now[column], before.get(column), label, phase) for column, label, phase in ORDER if column in now]
     labels = [row["label"] for row in drawn]
-    top = max((max(row["p95"], row["was"] or 0) for row in drawn), default=1000) * 2.4
+    top = max((max(row["p95"], row["was"] or 0) for row in drawn), default=1000) * _ROOM
     scale: Spec = {"type": "log", "domain": [_FLOOR_MS, top], "nice": False}
-    ticks = [tick for tick in _TICKS_MS if tick <= top]
+    ticks = [tick for tick in _TICKS_MS if tick <= top / 2]
     x: Spec = {
         "field": "p50",
         "type": "quantitative",
@@ -51,7 +53,14 @@ def stage_latency(rows: Sequence[Row], palette: Palette) -> Chart:
             "encoding": {"x": x, "x2": {"field": "p95"}, "y": y, "color": colour, "tooltip": tips},
         },
         {
-            "mark": {"type": "point", "shape": "diamond", "size": 54, "filled": False, "strokeWidth": 1.4, "color": palette.muted},
+            "mark": {
+                "type": "point",
+                "shape": "diamond",
+                "size": 54,
+                "filled": False,
+                "strokeWidth": 1.4,
+                "color": palette.muted,
+            },
             "transform": [{"filter": "isValid(datum.was)"}],
             "encoding": {"x": {**x, "field": "was"}, "y": y, "tooltip": tips},
         },

@@ -6,6 +6,7 @@ The dashed line is the commit point: right of it, on a pale ground, no attempt m
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import floor, log10
 
 from dashboard import text
 from dashboard.charts.base import Chart, Row, Spec, tooltip, top_level, values
@@ -13,11 +14,13 @@ from dashboard.palette import Palette
 from dashboard.trace import SpanRow, Trace
 
 ROW_PX = 23
-LABELS_PX = 196
+LABELS_PX = 214
 INDENT_PX = 13
-MAX_LABEL_CHARS = 28
+MAX_LABEL_CHARS = 33
 MAX_NOTE_CHARS = 58
-_ROOM = 1.26  # of the total: what stands at the end of a bar needs a place
+_PLOT_PX = 1000  # a usual width: only used to keep a place for what stands at the end of the bars
+_CHAR_PX = 6.0
+_MOST_ROOM = 1.75
 _LEAST_WIDTH = 0.0022  # of the total: a span of a few microseconds stays visible
 COMMIT_LABEL = "first visible token: no retry after this"
 
@@ -27,30 +30,39 @@ def waterfall(trace: Trace, palette: Palette) -> Chart:
     total = max(trace.total_ms, max(row.end_ms for row in trace.rows), 1.0)
     drawn = [_drawn(row, place, total) for place, row in enumerate(trace.rows)]
     places = [row["place"] for row in drawn]
+    reach = total * _room(drawn, total)
     x: Spec = {
         "field": "start",
         "type": "quantitative",
-        "scale": {"domain": [0, total * _ROOM], "nice": False},
+        "scale": {"domain": [0, reach], "nice": False},
         "axis": {
             "orient": "top",
             "title": None,
-            "tickCount": 6,
+            "values": _ticks(total),
             "domain": False,
-            "labelExpr": "datum.value > " + str(total * 1.02) + " ? '' : datum.value === 0 ? '0' : "
-            "datum.value < 1000 ? datum.value + ' ms' : format(datum.value / 1000, '~r') + ' s'",
+            "labelExpr": "datum.value === 0 ? '0' : datum.value < 1000 ? format(datum.value, '~r') + ' ms' : "
+            "format(datum.value / 1000, '~r') + ' s'",
             "gridColor": palette.grid,
             "ticks": False,
         },
     }
-    y: Spec = {"field": "place", "type": "ordinal", "sort": places, "axis": None, "scale": {"paddingInner": 0.38, "paddingOuter": 0.2}}
+    y: Spec = {
+        "field": "place",
+        "type": "ordinal",
+        "sort": places,
+        "axis": None,
+        "scale": {"paddingInner": 0.38, "paddingOuter": 0.2},
+    }
     used = [phase for phase in palette.phases if any(row["phase"] == phase for row in drawn)]
     colour: Spec = {
         "field": "phase",
         "type": "nominal",
         "scale": {"domain": used, "range": [palette.phases[phase] for phase in used]},
-        "legend": {"orient": "bottom", "title": None, "symbolType": "square", "columns": 7, "offset": 14},
+        "legend": {"orient": "bottom", "title": None, "symbolType": "square", "columns": 8, "offset": 14},
     }
-    tips = tooltip(("name", "Span"), ("start_said", "Starts"), ("duration_said", "Takes"), ("status", "Status"), ("note", "Why"))
+    tips = tooltip(
+        ("name", "Span"), ("start_said", "Starts"), ("duration_said", "Takes"), ("status", "Status"), ("note", "Why")
+    )
     layers: list[Spec] = [
         *_commit(trace, total, x, y, drawn, palette),
         {
@@ -62,7 +74,7 @@ def waterfall(trace: Trace, palette: Palette) -> Chart:
         *(_notes(x, y, palette, side) for side in ("left", "right")),
     ]
     spec = top_level(
-        {"data": values(drawn), "layer": layers, "padding": {"left": LABELS_PX, "right": 8, "top": 4, "bottom": 4}},
+        {"data": values(drawn), "layer": layers, "padding": {"left": 2, "right": 2, "top": 2, "bottom": 2}},
         height=len(drawn) * ROW_PX,
     )
     return Chart(spec, _alt(trace), [reading(row) for row in trace.rows])
@@ -86,7 +98,7 @@ def _drawn(row: SpanRow, place: int, total: float) -> Row:
     long_and_late = len(said) > 12 and row.end_ms > total * 0.6 and row.start_ms > total * 0.4
     return {
         "place": place,
-        "indent": row.depth * INDENT_PX - LABELS_PX + 8,
+        "indent": row.depth * INDENT_PX - LABELS_PX,
         "label": text.clipped(row.label, MAX_LABEL_CHARS - row.depth),
         "name": row.name,
         "depth": row.depth,
@@ -102,6 +114,22 @@ def _drawn(row: SpanRow, place: int, total: float) -> Row:
         "start_said": text.duration(row.start_ms),
         "duration_said": text.duration(row.duration_ms),
     }
+
+
+def _room(drawn: Sequence[Row], total: float) -> float:
+    """How far the axis reaches beyond the total, so that the words at the ends of bars have a place."""
+    wanted = [
+        row["at"] / total / (1 - (len(row["said"]) * _CHAR_PX + 12) / _PLOT_PX) for row in drawn if row["side"] == "right"
+    ]
+    return min(_MOST_ROOM, max([1.02, *wanted]))
+
+
+def _ticks(total: float, wanted: int = 8) -> list[float]:
+    """Round times from 0 to the total; none beyond it, where nothing happens any more."""
+    rough = total / wanted
+    power = 10 ** floor(log10(rough))
+    step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough)
+    return [step * place for place in range(int(total / step) + 1)]
 
 
 def _outlines(palette: Palette) -> Sequence[tuple[str, str, list[int]]]:

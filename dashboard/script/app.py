@@ -9,15 +9,22 @@ import streamlit as st
 from dashboard import nav
 from dashboard.views import overview, turn
 
-_LOOKS = Path(overview.__file__).parent.with_name("style.css")
+_PACKAGE = Path(nav.__file__).parent
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#1f5fbf"/>'
+    '<path d="M8 11h16M8 16h16M8 21h9" stroke="#fff" stroke-width="2.6" stroke-linecap="round"/>'
+    '<circle cx="22.5" cy="21" r="2.4" fill="#ffb070"/></svg>'
+)
+"""Given as a picture: a named icon would be fetched from outside by every browser."""
 
-# No page icon: Streamlit would fetch a Material icon from outside, and an emoji is drawn differently everywhere.
-st.set_page_config(page_title="Lastword", layout="wide", menu_items={"Get help": None, "Report a bug": None, "About": None})
-st.html(_LOOKS)
+st.set_page_config(
+    page_title="Lastword", page_icon=_ICON, layout="wide", menu_items={"Get help": None, "Report a bug": None, "About": None}
+)
+st.html(_PACKAGE / "style.css")
 
 PAGES = {
-    nav.OVERVIEW: st.Page(overview.page, title="Overview", icon=":material/monitoring:", default=True),
-    nav.TURN: st.Page(turn.page, title="Turn", icon=":material/account_tree:", url_path="turn"),
+    nav.OVERVIEW: st.Page(overview.page, title="Overview", default=True),
+    nav.TURN: st.Page(turn.page, title="Turn", url_path="turn"),
 }
 nav.register(PAGES)
 st.navigation(list(PAGES.values()), position="top").run()

@@ -22,9 +22,10 @@ from dashboard.state import View
 
 Row = Mapping[str, Any]
 
-PICKS = {"newest": "Newest", "slowest": "Slowest", "broken": "Broken"}
+PICKS = ("newest", "slowest", "broken")
 _PICK = "pick"
 _CARD_PX = 150
+_NOTABLE_CHANGE = 0.1  # of a latency: less is the daily up and down
 _ROUTE_CARD_PX = 300
 
 
@@ -54,16 +55,17 @@ def _whole(rows: Sequence[Row], period: str) -> Row | None:
 
 
 def _overview(view: View) -> tuple[Row, Row | None, list[Row]]:
-    """The window as a whole, the window before, and the buckets.
+    """The window as a whole, the window before (none where it holds too few turns to compare with), and the buckets.
 
     Raises:
         Empty: no turn ended in the window.
     """
     rows = data.fetch_view("overview", view).rows
-    whole = _whole(rows, "now")
+    whole, before = _whole(rows, "now"), _whole(rows, "before")
     if whole is None or not whole["turns"]:
         raise _no_turns(view)
-    return whole, _whole(rows, "before"), [row for row in rows if row["bucket"] is not None]
+    enough = before is not None and before["turns"] >= stats.FEW_TURNS
+    return whole, before if enough else None, [row for row in rows if row["bucket"] is not None]
 
 
 def _no_turns(view: View) -> Empty:
@@ -74,7 +76,9 @@ def _no_turns(view: View) -> Empty:
     newest = text.ago(stored["newest"], filters.now())
     if view.filtered:
         return Empty(f"**No turn of the {view.label} fits these filters.** Take one away, or choose a longer window.")
-    return Empty(f"**No turn ended in the {view.label}.** The newest ended {newest}: choose a longer window, or send traffic:", DEMO)
+    return Empty(
+        f"**No turn ended in the {view.label}.** The newest ended {newest}: choose a longer window, or send traffic:", DEMO
+    )
 
 
 def _figures() -> None:
@@ -82,72 +86,86 @@ def _figures() -> None:
     now, before, buckets = _overview(view)
     tools = data.fetch_view("tools", view).rows
     tools_now = next((row for row in tools if row["period"] == "now" and row["bucket"] is None and row["name"] is None), None)
-    tools_before = next((row for row in tools if row["period"] == "before" and row["bucket"] is None and row["name"] is None), None)
-    rated = [{**row, "rate": row["broken"] / row["turns"]} for row in buckets]
+    tools_before = before and next((row for row in tools if row["period"] == "before"), None)
     shared = [
         {**row, "share": row["results"] / row["calls"]} for row in tools if row["period"] == "now" and row["bucket"] is not None
     ]
     factor = stats.merge_factor(now["turns"], view.buckets)
-    steps = stats.bucketed(
-        buckets, start_ms=view.start_ms, end_ms=view.end_ms, bucket_ms=view.bucket_ms, factor=factor
-    )
+    steps = stats.bucketed(buckets, start_ms=view.start_ms, end_ms=view.end_ms, bucket_ms=view.bucket_ms, factor=factor)
 
     def line(rows: Sequence[Row], field: str) -> list[float]:
         return stats.filled(rows, field, view.buckets)
 
+    share = tools_now["results"] / tools_now["calls"] if tools_now else None
     with st.grid(5, min_column_width=_CARD_PX, gap="small"):
         _figure(
             "Turns",
             text.count(now["turns"]),
             text.change_of(now["turns"], before and before["turns"]),
-            "off",
             [float(step.turns) for step in steps],
             "Turns that ended in the window.",
-            "bar",
+            kind="bar",
         )
         _figure(
             "Partial rate",
             text.share(now["broken"] / now["turns"]),
             text.change_in_points(now["broken"] / now["turns"], before and before["broken"] / before["turns"]),
-            "inverse",
-            [step.rate for step in steps] if rated else [],
+            [step.rate for step in steps],
             f"{now['broken']:,} of {now['turns']:,} turns ended partial, abandoned or in error for a reason on our side. "
             f"Not among them: {text.plural(now['client_left'], 'reader')} who left or cancelled.",
+            more_is="worse" if before and stats.differ(now["broken"], now["turns"], before["broken"], before["turns"]) else "",
         )
         for label, field, meaning in (
-            ("First token p95", "first_token_p95_ms", "From acceptance to the first visible token; 95 of 100 turns were faster."),
+            (
+                "First token p95",
+                "first_token_p95_ms",
+                "From acceptance to the first visible token; 95 of 100 turns were faster.",
+            ),
             ("Total p95", "total_p95_ms", "From acceptance to the terminal; 95 of 100 turns were faster."),
         ):
             _figure(
                 label,
                 text.duration(now[field]),
                 text.change_of(now[field], before and before[field]),
-                "inverse",
                 line(buckets, field),
                 meaning,
+                more_is="worse" if before and _moved(now[field], before[field]) else "",
             )
-        share = tools_now["results"] / tools_now["calls"] if tools_now else None
         _figure(
             "Tools with results",
             text.share(share),
             text.change_in_points(share, tools_before["results"] / tools_before["calls"] if tools_before else None),
-            "normal",
             line(shared, "share"),
             f"{tools_now['results']:,} of {tools_now['calls']:,} tool calls returned usable evidence."
             if tools_now
             else "No tool was called.",
+            more_is="better"
+            if tools_now
+            and tools_before
+            and stats.differ(tools_now["results"], tools_now["calls"], tools_before["results"], tools_before["calls"])
+            else "",
         )
-    st.caption(f"Change against the {text.span(view.length)} before." if before else "No turns in the window before to compare with.")
+    st.caption(
+        f"Change against the {text.span(view.length)} before; grey where it may be chance."
+        if before
+        else f"Too few turns in the {text.span(view.length)} before to compare with."
+    )
+
+
+def _moved(now: float | None, before: float | None) -> bool:
+    return bool(now and before and abs(now / before - 1) >= _NOTABLE_CHANGE)
 
 
 def _figure(
-    label: str, value: str, change: str | None, colour: Any, line: list[float], meaning: str, kind: Any = "line"
+    label: str, value: str, change: str | None, line: list[float], meaning: str, *, more_is: str = "", kind: Any = "line"
 ) -> None:
+    """One card. `more_is` better or worse gives the change its colour; without it the change may be chance, and stays grey."""
+    colour: Any = {"better": "normal", "worse": "inverse"}.get(more_is, "off")
     st.metric(
         label,
         value,
         change,
-        delta_color="off" if change and change.startswith("±") else colour,
+        delta_color=colour,
         delta_arrow="off" if change and change.startswith("±") else "auto",
         border=True,
         help=meaning,
@@ -216,7 +234,7 @@ def _routes() -> None:
                 panels.chart(drawn, f"route-{row['route']}", under=False)
     if len(whole) > len(shown):
         st.caption(f"{text.plural(len(whole) - len(shown), 'more route')} in the table.")
-    panels.as_table(" ".join(drawn.alt for drawn in charts[:3]), [_route_reading(row) for row in whole])
+    panels.as_table(" ".join(drawn.alt for drawn in charts[:3]), [_route_reading(row) for row in whole], "routes")
 
 
 def _route_head(row: Row, view: View) -> None:
@@ -230,10 +248,7 @@ def _route_head(row: Row, view: View) -> None:
         on_click=filters.choose_route,
         args=(row["route"],),
     )
-    st.markdown(
-        f"**{text.share(row['broken'] / row['turns'])}** partial &nbsp;·&nbsp; {text.plural(row['turns'], 'turn')} &nbsp;·&nbsp; "
-        f"first token p95 {text.duration(row['first_token_p95_ms'])}"
-    )
+    st.markdown(f"**{text.share(row['broken'] / row['turns'])}** partial of {text.plural(row['turns'], 'turn')}")
     if pressed:
         st.rerun()
 
@@ -282,10 +297,9 @@ def _turns() -> None:
     view = filters.current_view()
     pick = st.segmented_control(
         "Which turns",
-        list(PICKS),
+        PICKS,
         default="newest",
         required=True,
-        format_func=PICKS.__getitem__,
         key=_PICK,
         bind="query-params",
         label_visibility="collapsed",

@@ -1,4 +1,4 @@
-"""The row of filters, which is the URL: each control is bound to a query parameter, and a custom window stands in two more.
+"""The row of filters, which is the URL: each control shows a query parameter, and a custom window stands in two more.
 
 Owns the names of those parameters. `current_view` may be called from a fragment that refreshes: it reads the clock anew.
 """
@@ -10,16 +10,17 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 import streamlit as st
 
-from dashboard import data, state, text
+from dashboard import data, state, text, url
 from dashboard.client import DashboardError
 from dashboard.settings import settings
 from dashboard.state import ALL, CUSTOM, View
 from lastword.events import CompletionStatus
 
-WINDOW, ROUTE, TIER, STATUS, FROM, TO = "window", "route", "tier", "status", "from", "to"
-KEPT = (WINDOW, ROUTE, TIER, STATUS, FROM, TO)
+WINDOW, ROUTE, TIER, STATUS, FROM, TO, PICK = "window", "route", "tier", "status", "from", "to", "pick"
+KEPT = (WINDOW, ROUTE, TIER, STATUS, FROM, TO, PICK)
 STATUSES: tuple[str, ...] = (*(status.value for status in CompletionStatus), "error", "abandoned")
 
+_LABELS = {"15m": "15 min", "1h": "1 h", "6h": "6 h", "24h": "24 h", "7d": "7 d"}
 _OFFERED_DAYS = 7
 _MAX_OFFERED = 200
 
@@ -36,47 +37,39 @@ def zone() -> tzinfo:
 
 def kept() -> dict[str, str]:
     """The filters as they stand in the URL, to be carried along by links."""
-    return {name: st.query_params[name] for name in KEPT if name in st.query_params}
+    return {name: value for name in KEPT if (value := url.get(name))}
 
 
 def draw() -> None:
-    """The controls. Their values are read by `current_view`."""
-    custom = _custom_in_url()
+    """The controls. What they say is read by `current_view`, from the URL."""
+    custom = _custom()
     windows = [*state.PRESETS, *([CUSTOM] if custom else [])]
+    window = CUSTOM if custom else _preset()
     routes, tiers = _offered()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="filters"):
         st.segmented_control(
             "Window",
             windows,
-            default=state.DEFAULT_WINDOW,
             required=True,
-            key=WINDOW,
-            bind="query-params",
-            on_change=_leave_custom,
-            width="content",
+            format_func=lambda each: _LABELS.get(each) or _custom_label(custom),
+            key=url.seed(WINDOW, window),
+            on_change=_window_chosen,
         )
-        for label, key, options in (
-            ("Route", ROUTE, routes),
-            ("Model tier", TIER, tiers),
-            ("Status", STATUS, STATUSES),
-        ):
-            st.selectbox(label, (ALL, *options), key=key, bind="query-params", width=168)
+        for label, name, options in (("Route", ROUTE, routes), ("Model tier", TIER, tiers), ("Status", STATUS, STATUSES)):
+            value = url.get(name, ALL)
+            key = url.seed(name, value if value in options else ALL)
+            st.selectbox(label, (ALL, *options), key=key, width=168, on_change=url.chosen, args=(name, ALL))
         st.space("stretch")
         _freshness()
 
 
 def current_view() -> View:
-    """What the controls say, at this moment."""
-    chosen = {
-        "route": _chosen(ROUTE),
-        "tier": _chosen(TIER),
-        "status": _chosen(STATUS),
-    }
-    window = st.session_state.get(WINDOW) or state.DEFAULT_WINDOW
-    custom = _custom_in_url() if window == CUSTOM else None
+    """What the URL says, at this moment."""
+    named = {"route": url.get(ROUTE) or None, "tier": url.get(TIER) or None, "status": _status()}
+    custom = _custom()
     if custom:
-        return state.custom_view(*custom, **chosen)
-    return state.preset_view(window, now(), settings().refresh_s, **chosen)
+        return state.custom_view(*custom, **named)
+    return state.preset_view(_preset(), now(), settings().refresh_s, **named)
 
 
 def refresh_s(view: View) -> int | None:
@@ -86,34 +79,42 @@ def refresh_s(view: View) -> int | None:
 
 def zoom(start_ms: float, end_ms: float) -> None:
     """Makes the window a custom one. For callbacks, which run before the controls are drawn."""
-    st.query_params[FROM], st.query_params[TO] = state.write_custom(start_ms, end_ms)
-    st.session_state[WINDOW] = CUSTOM
+    first, last = state.write_custom(start_ms, end_ms)
+    url.put({WINDOW: CUSTOM, FROM: first, TO: last})
 
 
 def choose_route(route: str) -> None:
     """Filters on a route, or on all again where it is chosen already. For callbacks."""
-    st.session_state[ROUTE] = ALL if st.session_state.get(ROUTE) == route else route
+    url.put({ROUTE: None if url.get(ROUTE) == route else route})
 
 
-def clear() -> None:
-    """Takes away all filters but the window. For callbacks."""
-    for key in (ROUTE, TIER, STATUS):
-        st.session_state[key] = ALL
+def _status() -> str | None:
+    value = url.get(STATUS)
+    return value if value in STATUSES else None
 
 
-def _chosen(key: str) -> str | None:
-    value = st.session_state.get(key)
-    return None if value in (None, ALL) else str(value)
+def _preset() -> str:
+    window = url.get(WINDOW)
+    return window if window in state.PRESETS else state.DEFAULT_WINDOW
 
 
-def _custom_in_url() -> tuple[datetime, datetime] | None:
-    return state.read_custom(st.query_params.get(FROM), st.query_params.get(TO))
+def _custom() -> tuple[datetime, datetime] | None:
+    return state.read_custom(url.get(FROM), url.get(TO)) if url.get(WINDOW) == CUSTOM else None
 
 
-def _leave_custom() -> None:
-    if st.session_state.get(WINDOW) != CUSTOM:
-        for name in (FROM, TO):
-            st.query_params.pop(name, None)
+def _custom_label(custom: tuple[datetime, datetime] | None) -> str:
+    if custom is None:
+        return CUSTOM
+    first, last = (at.astimezone(zone()) for at in custom)
+    return (
+        f"{first:%d %b %H:%M} to {last:%H:%M}" if first.date() == last.date() else f"{first:%d %b %H:%M} to {last:%d %b %H:%M}"
+    )
+
+
+def _window_chosen() -> None:
+    window = st.session_state.get(url.widget(WINDOW))
+    if window != CUSTOM:
+        url.put({WINDOW: None if window == state.DEFAULT_WINDOW else window, FROM: None, TO: None})
 
 
 def _offered() -> tuple[Sequence[str], Sequence[str]]:
@@ -128,8 +129,8 @@ def _offered() -> tuple[Sequence[str], Sequence[str]]:
 
 def _with_url(key: str, rows: Sequence[Mapping[str, str | None]], column: str) -> list[str]:
     found = {value for row in rows if (value := row[column])}
-    named = {value for value in (st.query_params.get(key), st.session_state.get(key)) if value and value != ALL}
-    return sorted(found | named)
+    named = url.get(key)
+    return sorted(found | ({named} if named and named != ALL else set()))
 
 
 @st.fragment(run_every="5s")

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from dashboard import text
+from dashboard.trace import SpanRow
 
 Row = Mapping[str, Any]
 
@@ -74,7 +75,7 @@ def turn_table(rows: Sequence[Row], *, tz: tzinfo, now: datetime, kept: Mapping[
     """Turns as a table whose rows open them: a link per row, and a bar behind each total."""
     longest = max((row["total_ms"] or 0 for row in rows), default=0) or 1
     head = (
-        '<th scope="col">Turn</th><th scope="col">Ended</th><th scope="col">Route</th><th scope="col" class="lw-wide">Tier</th>'
+        '<th scope="col">Turn</th><th scope="col">Ended</th><th scope="col" class="lw-wide">Route</th><th scope="col" class="lw-wide">Tier</th>'
         '<th scope="col">Status</th><th scope="col" class="lw-wide">Reason</th>'
         '<th scope="col" class="lw-right lw-wide">First token</th><th scope="col" class="lw-right">Total</th>'
         '<th scope="col" class="lw-right lw-wide">Attempts</th><th scope="col" class="lw-right lw-wide">Sources</th>'
@@ -94,7 +95,7 @@ def _turn_row(row: Row, longest: int, tz: tzinfo, now: datetime, kept: Mapping[s
     cells = (
         f'<td class="lw-id">{link}</td>',
         f'<td class="lw-nowrap">{text.clock(row["ended_at"], tz, now)}</td>',
-        f"<td>{escape(row['route'] or text.NONE)}</td>",
+        f'<td class="lw-wide">{escape(row["route"] or text.NONE)}</td>',
         f'<td class="lw-wide">{escape(row["model_tier"] or text.NONE)}</td>',
         f"<td>{status_badge(row['status'])}</td>",
         f'<td class="lw-wide">{escape(row["reason"] or text.NONE)}</td>',
@@ -137,15 +138,27 @@ def _source_card(row: Row) -> str:
     )
 
 
+def span_table(rows: Sequence[SpanRow]) -> str:
+    """The waterfall for a narrow screen: a row per span, indented, with why it ended as it did under its name."""
+    head = '<th scope="col">Span</th><th scope="col" class="lw-right">Starts</th><th scope="col" class="lw-right">Takes</th>'
+    body = "".join(
+        f'<tr><td><div style="margin-left:{min(row.depth, 8) * 0.7:.1f}rem">{escape(row.label)}'
+        + (f'<div class="lw-why lw-{row.tone or "left"}">{escape(row.note)}</div>' if row.note else "")
+        + f'</div></td><td class="lw-right">{text.duration(row.start_ms)}</td><td class="lw-right">{text.duration(row.duration_ms)}</td></tr>'
+        for row in rows
+    )
+    return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def agreement(rows: Sequence[tuple[str, str, str, str, str, str]]) -> str:
     """Record beside trace: what, record, trace, difference, verdict and its tone."""
     head = "".join(
-        f'<th scope="col"{_right(right)}>{title}</th>'
-        for title, right in (("What", False), ("Record", True), ("Trace", True), ("Difference", True), ("Agree?", False))
+        f'<th scope="col"{_right(right)}>{title}</th>' for title, right in (("What", False), ("Record", True), ("Trace", True))
     )
+    head += '<th scope="col" class="lw-right lw-wide">Difference</th><th scope="col">Agree?</th>'
     body = "".join(
         f'<tr><th scope="row">{escape(what)}</th><td class="lw-right">{escape(record)}</td><td class="lw-right">{escape(trace)}</td>'
-        f'<td class="lw-right">{escape(difference)}</td><td>{badge(verdict, tone)}</td></tr>'
+        f'<td class="lw-right lw-wide">{escape(difference)}</td><td>{badge(verdict, tone)}</td></tr>'
         for what, record, trace, difference, verdict, tone in rows
     )
     return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'

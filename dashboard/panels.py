@@ -100,12 +100,21 @@ def _headline(error: Exception) -> str:
             return "This panel could not be drawn"
 
 
-def chart(drawn: Chart, key: str, *, on_select: Callable[[], None] | None = None, under: bool = True) -> None:
-    """A chart with its alternative sentence, and its data as a table that can be opened under it."""
-    if on_select is None:
-        st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}")
-    else:
-        st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}", on_select=on_select)
+def chart(
+    drawn: Chart, key: str, *, on_select: Callable[[], None] | None = None, under: bool = True, narrow: str | None = None
+) -> None:
+    """A chart with its alternative sentence, and its data as a table that can be opened under it.
+
+    `narrow` is HTML that takes the chart's place on a narrow screen, where its words would not fit.
+    """
+    with st.container(key=f"wide-{key}" if narrow else f"any-{key}"):
+        if on_select is None:
+            st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}")
+        else:
+            st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}", on_select=on_select)
+    if narrow:
+        with st.container(key=f"narrow-{key}"):
+            show(narrow, key=f"narrow-html-{key}")
     if under:
         as_table(drawn.alt, drawn.rows, key)
 

@@ -32,6 +32,9 @@ def top_level(spec: Spec, *, height: int | None = None) -> Spec:
     whole: Spec = {"$schema": SCHEMA, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
     if height is not None:
         whole["height"] = height
+    if "data" in spec:
+        # One level down, where Streamlit leaves it: data at the top is sent apart from the chart, which is first drawn without any.
+        return whole | {"layer": [spec]}
     return whole | spec
 
 

@@ -138,7 +138,7 @@ def tools_called(rows: Sequence[Row], palette: Palette) -> Chart:
     x: Spec = {
         "field": "from",
         "type": "quantitative",
-        "scale": {"domain": [0, most * 1.32], "nice": False},
+        "scale": {"domain": [0, most * 1.45], "nice": False},
         "axis": None,
     }
     y: Spec = {

@@ -48,7 +48,7 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Cha
     }
     mean_row = {"mean": mean, "said": f"window {text.share(mean)}", "end_ms": buckets[-1].end_ms}
     layers = [
-        *_steps(x, y, palette, buckets[0].start_ms, buckets[-1].end_ms),
+        *_steps(x, y, palette, buckets),
         {
             "data": values([mean_row]),
             "mark": {"type": "rule", "strokeDash": [2, 3], "color": palette.muted, "opacity": 0.9},
@@ -102,7 +102,7 @@ def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzin
         "axis": {"format": ".0%" if top >= 0.02 else ".1%", "title": None, "values": [0, top], "grid": True},
     }
     layers = [
-        *_steps(x, y, palette, buckets[0].start_ms, buckets[-1].end_ms),
+        *_steps(x, y, palette, buckets),
         {
             "mark": {"type": "rect", "opacity": 0, "tooltip": True},
             "encoding": {
@@ -120,17 +120,17 @@ def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzin
     return Chart(spec, alt, [{"Route": route, **_reading(row)} for row in rows])
 
 
-def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, start_ms: int, end_ms: int) -> list[Spec]:
+def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, buckets: Sequence[Bucket]) -> list[Spec]:
     """Interval band, filled step, and the step's top edge; hollow and dashed where few turns stand behind it."""
     x2: Spec = {"field": "end_ms"}
     x, y = shared(scaled_x), shared(scaled_y)
-    solid, hollow = "!datum.thin", "datum.thin"
     zero: Spec = {"field": "zero"}
-    return [
+    ends = [{"start_ms": buckets[0].start_ms, "zero": 0}, {"start_ms": buckets[-1].end_ms, "zero": 0}]
+    layers: list[Spec] = [
         # Draws nothing and owns both scales, which reach over the whole window. Its ends are data and not a domain: a domain of dates is
         # compiled to a call that the browser's interpreter of expressions reads as a year.
         {
-            "data": values([{"start_ms": start_ms, "zero": 0}, {"start_ms": end_ms, "zero": 0}]),
+            "data": values(ends),
             "mark": {"type": "point", "opacity": 0, "tooltip": False},
             "encoding": {"x": scaled_x, "y": {**scaled_y, "field": "zero"}},
         },
@@ -138,27 +138,40 @@ def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, start_ms: int, end_
             "mark": {"type": "rect", "color": palette.neutral, "opacity": 0.13},
             "encoding": {"x": x, "x2": x2, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
         },
-        {
-            "transform": [{"filter": solid}],
-            "mark": {"type": "rect", "color": palette.broken, "opacity": 0.3},
-            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": zero},
-        },
-        {
-            "transform": [{"filter": f"{hollow} && datum.rate > 0"}],
-            "mark": {"type": "rect", "filled": False, "stroke": palette.broken, "strokeDash": [2, 2], "strokeWidth": 1},
-            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": zero},
-        },
-        {
-            "transform": [{"filter": solid}],
-            "mark": {"type": "rule", "color": palette.broken, "strokeWidth": 2, "strokeCap": "square"},
-            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}},
-        },
-        {
-            "transform": [{"filter": f"{hollow} && datum.rate === 0"}],
-            "mark": {"type": "rule", "color": palette.broken, "strokeWidth": 1.5, "strokeDash": [2, 2]},
-            "encoding": {"x": x, "x2": x2, "y": {**y, "field": "rate"}},
-        },
     ]
+    block: Spec = {"x": x, "x2": x2, "y": {**y, "field": "rate"}, "y2": zero}
+    edge: Spec = {"x": x, "x2": x2, "y": {**y, "field": "rate"}}
+    styles: tuple[tuple[str, bool, Spec, Spec], ...] = (
+        (
+            "!datum.thin",
+            any(not bucket.thin for bucket in buckets),
+            {"type": "rect", "color": palette.broken, "opacity": 0.3},
+            block,
+        ),
+        (
+            "datum.thin && datum.rate > 0",
+            any(bucket.thin and bucket.broken for bucket in buckets),
+            {"type": "rect", "filled": False, "stroke": palette.broken, "strokeDash": [2, 2], "strokeWidth": 1},
+            block,
+        ),
+        (
+            "!datum.thin",
+            any(not bucket.thin for bucket in buckets),
+            {"type": "rule", "color": palette.broken, "strokeWidth": 2, "strokeCap": "square"},
+            edge,
+        ),
+        (
+            "datum.thin && datum.rate === 0",
+            any(bucket.thin and bucket.turns and not bucket.broken for bucket in buckets),
+            {"type": "rule", "color": palette.broken, "strokeWidth": 1.5, "strokeDash": [2, 2]},
+            edge,
+        ),
+    )
+    # A layer that its filter leaves empty would have the browser warn of a scale without an extent.
+    layers += [
+        {"transform": [{"filter": which}], "mark": mark, "encoding": encoding} for which, some, mark, encoding in styles if some
+    ]
+    return layers
 
 
 def _row(bucket: Bucket, top: float, tz: tzinfo) -> Row:

@@ -73,10 +73,7 @@ def waterfall(trace: Trace, palette: Palette) -> Chart:
         _names(y, palette, tips),
         *(_notes(x, y, palette, side) for side in ("left", "right")),
     ]
-    spec = top_level(
-        {"data": values(drawn), "layer": layers, "padding": {"left": 2, "right": 2, "top": 2, "bottom": 2}},
-        height=len(drawn) * ROW_PX,
-    )
+    spec = top_level({"data": values(drawn), "layer": layers}, height=len(drawn) * ROW_PX)
     return Chart(spec, _alt(trace), [reading(row) for row in trace.rows])
 
 

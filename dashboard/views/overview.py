@@ -11,10 +11,10 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import data, filters, nav, panels, stats, text
+from dashboard import data, filters, nav, panels, stats, text, url
 from dashboard.charts import evidence, rate, stages
 from dashboard.components import linked_html
-from dashboard.markup import turn_table
+from dashboard.markup import table, turn_table
 from dashboard.palette import Palette, palette
 from dashboard.panels import DEMO, Empty
 from dashboard.settings import settings
@@ -23,7 +23,6 @@ from dashboard.state import View
 Row = Mapping[str, Any]
 
 PICKS = ("newest", "slowest", "broken")
-_PICK = "pick"
 _CARD_PX = 150
 _NOTABLE_CHANGE = 0.1  # of a latency: less is the daily up and down
 _ROUTE_CARD_PX = 300
@@ -241,7 +240,7 @@ def _route_head(row: Row, view: View) -> None:
     chosen = view.route == row["route"]
     pressed = st.button(
         row["route"],
-        key=f"route-{row['route']}",
+        key=f"filter-{row['route']}",
         type="tertiary",
         icon=":material/filter_alt_off:" if chosen else ":material/filter_alt:",
         help="Show all routes again" if chosen else f"Show only {row['route']}",
@@ -271,7 +270,9 @@ def _stages() -> None:
     if not any(row["period"] == "now" for row in rows):
         raise _no_turns(view)
     st.caption("Dot: median. Bar end: 95th percentile, hollow diamond the same one window earlier. Logarithmic scale.")
-    panels.chart(stages.stage_latency(rows, _palette()), "stages")
+    drawn = stages.stage_latency(rows, _palette())
+    short = [{name: row[name] for name in ("Stage", "p50", "p95")} for row in drawn.rows]
+    panels.chart(drawn, "stages", narrow=table(short))
 
 
 def _sources() -> None:
@@ -295,16 +296,18 @@ def _tools() -> None:
 
 def _turns() -> None:
     view = filters.current_view()
-    pick = st.segmented_control(
+    pick = url.get(filters.PICK) if url.get(filters.PICK) in PICKS else PICKS[0]
+    st.segmented_control(
         "Which turns",
         PICKS,
-        default="newest",
         required=True,
-        key=_PICK,
-        bind="query-params",
+        format_func=str.capitalize,
+        key=url.seed(filters.PICK, pick),
+        on_change=url.chosen,
+        args=(filters.PICK, PICKS[0]),
         label_visibility="collapsed",
     )
-    rows = data.fetch_view("turns", view, {"pick": pick or "newest", "limit": settings().max_listed_turns}).rows
+    rows = data.fetch_view("turns", view, {"pick": pick, "limit": settings().max_listed_turns}).rows
     if not rows and pick == "broken":
         _overview(view)  # says why where the window has no turns at all
         raise Empty(f"**No turn broke in the {view.label}.** Every answer was whole, or its reader had left.")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import streamlit as st
 
-from dashboard import data, filters, markup, nav, panels, queries, text
+from dashboard import data, filters, markup, nav, panels, queries, text, url
 from dashboard.charts.waterfall import waterfall
 from dashboard.components import linked_html, show
 from dashboard.palette import palette
@@ -31,7 +31,7 @@ _JSON_PX = 420
 
 def page() -> None:
     """Draws the page."""
-    turn_id = st.query_params.get(_ID, "").strip()
+    turn_id = url.get(_ID).strip()
     if not turn_id:
         _search()
         return
@@ -136,13 +136,9 @@ def _spans(turn: Row) -> None:
     drawn = waterfall(trace, palette(st.context.theme.type))
     if not trace.has_root:
         st.caption("The root span is not here: it is sent when the turn ends, or was lost. Times count from the first span.")
-    with st.container(key="waterfall-wide"):
-        panels.chart(drawn, "spans", under=False)
-    with st.container(key="waterfall-narrow"):
-        show(markup.table(drawn.rows, classes="lw-pre"), key="spans-narrow")
+    panels.chart(drawn, "spans", narrow=markup.span_table(trace.rows))
     if len(trace.rows) >= settings().max_spans:
         st.caption(f"Cut at {text.plural(settings().max_spans, 'span')}; the query below shows all.")
-    panels.as_table(drawn.alt, drawn.rows, "spans")
 
 
 def _timeline(turn: Row) -> None:
@@ -325,8 +321,9 @@ def _search() -> None:
     st.markdown("# Find a turn", anchors=False)
     st.text_input(
         "Turn, trace or conversation id",
-        key=_NEEDLE,
-        bind="query-params",
+        key=url.seed(_NEEDLE, url.get(_NEEDLE)),
+        on_change=url.chosen,
+        args=(_NEEDLE, ""),
         placeholder="trn_… or the beginning of a turn or trace id",
         icon=":material/search:",
         max_chars=200,
@@ -336,7 +333,7 @@ def _search() -> None:
 
 
 def _found() -> None:
-    needle = (st.session_state.get(_NEEDLE) or "").strip()
+    needle = url.get(_NEEDLE).strip()
     if needle and len(needle) < _LEAST_NEEDLE:
         raise Empty(f"Give at least {_LEAST_NEEDLE} characters.")
     if needle:

@@ -1,13 +1,16 @@
 """The registry of tools: what the model is told of each, and how each is run within its limits.
 
-Owns the time limit, the check of the input, and the verdict on the result: one function per tool says whether a result is usable evidence. A tool that
-hangs is left behind in its thread with its `cancelled` event set; the number of such threads is bounded and visible.
+Owns the time limit, the check of the input, and the verdict on the result: one function per tool says whether a result is usable evidence. Must not know
+turns, providers or telemetry. Invariants: `run` returns within the tool's limit, the turn's deadline and the turn's end, whatever the tool does; the number of
+tool threads is bounded and visible.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -15,13 +18,18 @@ from msgspec import Struct, field, structs
 
 from lastword.events import ToolOutcome
 from service.providers.port import Passage, ToolSpec
-from service.tools.schema import check_input
+from service.tools.schema import check_input, check_schema
 
 logger = logging.getLogger(__name__)
 
 MAX_THREADS = 256
 """Tool threads at a time, over all turns, those left behind included."""
-_JOIN_POLL_S = 0.05
+MAX_TEXT_CHARS = 32_000
+"""The longest text that a tool may tell the model; what is beyond it is cut."""
+MAX_PASSAGES = 20
+_POLL_S = 0.05
+_JOIN_S = 1.0
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")  # what the Messages API takes for a tool's name
 
 
 class Search(Protocol):
@@ -33,10 +41,14 @@ class Search(Protocol):
 
 
 class ToolContext(Struct, frozen=True, kw_only=True):
-    """What a tool may use. `cancelled` is the tool's own event, set when nobody waits for it any more."""
+    """What a tool may use.
+
+    To the caller of `run`, `cancelled` is the turn's own event. The tool sees one of its own, set as soon as nobody waits for it any more: at its time limit,
+    at the deadline, at the turn's end. A tool that may take long looks at it, and gives up.
+    """
 
     cancelled: threading.Event
-    deadline_ns: int  # of the turn, monotonic
+    deadline_ns: int  # monotonic; of the turn to the caller, of this call to the tool
     search: Search
     turn_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -54,12 +66,13 @@ class ToolError(Exception):
 
 
 class ToolRun(Struct, frozen=True, kw_only=True):
-    """How one call of a tool went."""
+    """How one call of a tool went. `error_type` is set for error and timeout."""
 
     outcome: ToolOutcome
     text: str
     passages: tuple[Passage, ...] = ()
     error_type: str | None = None
+    duration_ns: int = 0
 
 
 Run = Callable[[dict[str, Any], ToolContext], Output]
@@ -85,7 +98,16 @@ def tool(
     side_effects: bool = False,
     usable: Callable[[Output], bool] = lambda output: bool(output.text.strip()),
 ) -> Callable[[Run], Tool]:
-    """Makes a tool of a function. `input_schema` is a JSON schema of an object, of the subset that `schema` checks."""
+    """Makes a tool of a function. `input_schema` is a JSON schema of an object, of the subset that `schema` checks.
+
+    Raises:
+        ValueError: the name, the schema or the limit cannot be.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is no name of a tool: letters, digits, _ and -, at most 64")
+    if time_limit_s <= 0:
+        raise ValueError(f"the tool {name} must have some time: time_limit_s={time_limit_s}")
+    check_schema(input_schema)
 
     def register(run: Run) -> Tool:
         spec = ToolSpec(name=name, description=description, input_schema=input_schema)
@@ -95,20 +117,27 @@ def tool(
 
 
 class ToolRegistry:
-    """All tools of the process. Thread-safe once built.
+    """All tools of the process. Thread-safe.
 
     `before` is asked first; where it names an outcome, the tool is not run and that is what came of it. It is there for faults on purpose.
+
+    Raises:
+        ValueError: two tools have the same name.
     """
 
     def __init__(
         self, tools: Iterable[Tool], mono_ns: Callable[[], int], *, before: Before | None = None, max_threads: int = MAX_THREADS
     ) -> None:
-        self._tools = {one.spec.name: one for one in tools}
+        self._tools: dict[str, Tool] = {}
+        for one in tools:
+            if self._tools.setdefault(one.spec.name, one) is not one:
+                raise ValueError(f"two tools have the name {one.spec.name}")
         self._mono_ns = mono_ns
         self._before = before
         self._max_threads = max_threads
         self._lock = threading.Lock()
-        self._threads: set[threading.Thread] = set()
+        self._running: dict[threading.Thread, threading.Event] = {}
+        self._closed = False
 
     @property
     def names(self) -> list[str]:
@@ -118,7 +147,7 @@ class ToolRegistry:
     @property
     def threads(self) -> int:
         """Tool threads that run, those left behind included."""
-        return len(self._threads)
+        return len(self._running)
 
     def specs(self, names: Iterable[str]) -> tuple[ToolSpec, ...]:
         """What the model is told of these tools.
@@ -141,78 +170,115 @@ class ToolRegistry:
     def run(self, name: str, arguments: dict[str, Any], context: ToolContext) -> ToolRun:
         """Runs one tool within its limit and the turn's deadline. Never raises for what the tool or the model did.
 
-        `context.cancelled` is the turn's own event: where it is set, the call returns at once.
+        `context.cancelled` is the turn's own event: once it is set, the call returns.
         """
+        start_ns = self._mono_ns()
+        run = self._run(name, arguments, context, start_ns)
+        return structs.replace(run, duration_ns=max(0, self._mono_ns() - start_ns))
+
+    def _run(self, name: str, arguments: dict[str, Any], context: ToolContext, start_ns: int) -> ToolRun:
         found = self._tools.get(name)
         if found is None:
             return _error(f"There is no tool {name!r}.", "unknown_tool")
         if problem := check_input(found.spec.input_schema, arguments):
-            return _error(f"The input is not valid: {problem}", "invalid_input")
-        limit_s = max(0.0, min(found.time_limit_s, (context.deadline_ns - self._mono_ns()) / 1e9))
+            return _error(f"The input is not valid: {problem}.", "invalid_input")
+        end_ns = min(start_ns + round(found.time_limit_s * 1e9), context.deadline_ns)
+        if context.cancelled.is_set():
+            return _cancelled()
+        if end_ns <= start_ns:
+            return _timed_out(0.0)  # a tool with side effects, too, is better not begun
         forced = self._before(name, context) if self._before else None
         if forced is not None:
-            return self._forced(forced, context.cancelled, limit_s)
-        return self._run_in_thread(found, arguments, context, limit_s)
+            return _forced(forced, context.cancelled, (end_ns - start_ns) / 1e9)
+        known = found.spec.input_schema.get("properties", {})
+        checked = {key: value for key, value in arguments.items() if key in known}
+        return self._run_in_thread(found, checked, context, end_ns, start_ns)
 
-    def _run_in_thread(self, found: Tool, arguments: dict[str, Any], context: ToolContext, limit_s: float) -> ToolRun:
-        abandoned = threading.Event()
-        own = structs.replace(context, cancelled=abandoned)
+    def _run_in_thread(
+        self, found: Tool, arguments: dict[str, Any], context: ToolContext, end_ns: int, start_ns: int
+    ) -> ToolRun:
+        abandoned, done = threading.Event(), threading.Event()
+        own = structs.replace(context, cancelled=abandoned, deadline_ns=end_ns)
         results: list[ToolRun] = []
-        done = threading.Event()
 
         def work() -> None:
             try:
                 results.append(_judge(found, arguments, own))
             finally:
                 with self._lock:
-                    self._threads.discard(threading.current_thread())
+                    self._running.pop(threading.current_thread(), None)
                 done.set()
 
+        # A daemon, as a tool that never returns must not keep the process from ending; `close` waits for all others.
         thread = threading.Thread(target=work, name=f"tool-{found.spec.name}", daemon=True)
         with self._lock:
-            if len(self._threads) >= self._max_threads:
+            if self._closed or len(self._running) >= self._max_threads:
                 return _error("Too many tools are running.", "too_many_tools")
-            self._threads.add(thread)
-        thread.start()
-        self._wait(done, context.cancelled, limit_s)
-        if done.is_set() and results:
-            return results[0]
+            self._running[thread] = abandoned
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no more threads
+                del self._running[thread]
+                return _error("Too many tools are running.", "too_many_tools")
+        _wait(done, context.cancelled, (end_ns - self._mono_ns()) / 1e9)
+        if done.is_set():
+            thread.join(_JOIN_S)
+            return results[0] if results else _error("The tool failed.", "no_result")
         abandoned.set()
-        return _timed_out(limit_s)
+        return _cancelled() if context.cancelled.is_set() else _timed_out((end_ns - start_ns) / 1e9)
 
-    def _forced(self, outcome: ToolOutcome, cancelled: threading.Event, limit_s: float) -> ToolRun:
-        match outcome:
-            case ToolOutcome.TIMEOUT:
-                cancelled.wait(limit_s)
-                return _timed_out(limit_s)
-            case ToolOutcome.EMPTY:
-                return ToolRun(outcome=outcome, text="Nothing was found.")
-            case _:
-                return _error("The tool failed.", "forced")
+    def close(self, timeout_s: float = _JOIN_S) -> int:
+        """Runs no tool any more, tells those that run to give up and waits for them; the number that still run after `timeout_s`."""
+        with self._lock:
+            self._closed = True
+            running = dict(self._running)
+        for abandoned in running.values():
+            abandoned.set()
+        end = time.monotonic() + timeout_s
+        for thread in running:
+            thread.join(max(0.0, end - time.monotonic()))
+        left = [thread.name for thread in running if thread.is_alive()]
+        if left:
+            logger.warning("%d tools did not give up: %s", len(left), ", ".join(sorted(set(left))))
+        return len(left)
 
-    def _wait(self, done: threading.Event, cancelled: threading.Event, limit_s: float) -> None:
-        """Waits for the tool, the limit, or the end of the turn, whichever comes first."""
-        end_ns = self._mono_ns() + round(limit_s * 1e9)
-        while not done.is_set() and not cancelled.is_set() and (left_ns := end_ns - self._mono_ns()) > 0:
-            done.wait(min(left_ns / 1e9, _JOIN_POLL_S))
 
-    def close(self) -> None:
-        """Forgets threads that were left behind: they are daemons, and end with the process."""
-        if left := self.threads:
-            logger.warning("%d tool threads were left behind", left)
+def _wait(done: threading.Event, cancelled: threading.Event, limit_s: float) -> None:
+    """Waits for the tool, the limit, or the end of the turn, whichever comes first.
+
+    A thread takes real time, whatever the injected clock says: that one is read a fixed number of times a call.
+    """
+    end_s = time.monotonic() + limit_s
+    while not done.is_set() and not cancelled.is_set() and (left_s := end_s - time.monotonic()) > 0:
+        done.wait(min(left_s, _POLL_S))
 
 
 def _judge(found: Tool, arguments: dict[str, Any], context: ToolContext) -> ToolRun:
     """Runs the tool and says what came of it."""
     try:
         output = found.run(arguments, context)
+        usable = found.usable(output)
     except ToolError as error:
         return _error(str(error), "tool_error")
     except Exception as error:  # the boundary to code of others: the model is told that it failed, the operator why
         logger.exception("tool %s failed", found.spec.name)
         return _error("The tool failed.", type(error).__name__)
-    outcome = ToolOutcome.RESULTS if found.usable(output) else ToolOutcome.EMPTY
-    return ToolRun(outcome=outcome, text=output.text or "Nothing was found.", passages=output.passages)
+    text = output.text if len(output.text) <= MAX_TEXT_CHARS else output.text[:MAX_TEXT_CHARS] + "\n(The rest was cut.)"
+    return ToolRun(
+        outcome=ToolOutcome.RESULTS if usable else ToolOutcome.EMPTY,
+        text=text if text.strip() else "Nothing was found.",
+        passages=output.passages[:MAX_PASSAGES],
+    )
+
+
+def _forced(outcome: ToolOutcome, cancelled: threading.Event, limit_s: float) -> ToolRun:
+    match outcome:
+        case ToolOutcome.TIMEOUT:
+            return _cancelled() if cancelled.wait(limit_s) else _timed_out(limit_s)
+        case ToolOutcome.EMPTY:
+            return ToolRun(outcome=outcome, text="Nothing was found.")
+        case _:
+            return _error("The tool failed.", "forced")
 
 
 def _error(text: str, error_type: str) -> ToolRun:
@@ -221,3 +287,8 @@ def _error(text: str, error_type: str) -> ToolRun:
 
 def _timed_out(limit_s: float) -> ToolRun:
     return ToolRun(outcome=ToolOutcome.TIMEOUT, text=f"The tool did not answer within {limit_s:.1f} s.", error_type="timeout")
+
+
+def _cancelled() -> ToolRun:
+    """The turn ended first: that is no time-out of the tool's, and must not count as one."""
+    return _error("The tool was cancelled, for the turn has ended.", "cancelled")

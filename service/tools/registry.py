@@ -187,30 +187,32 @@ class ToolRegistry:
             return _cancelled()
         if end_ns <= start_ns:
             return _timed_out(0.0)  # a tool with side effects, too, is better not begun
+        limit_s = (end_ns - start_ns) / 1e9
         forced = self._before(name, context) if self._before else None
         if forced is not None:
-            return _forced(forced, context.cancelled, (end_ns - start_ns) / 1e9)
+            return _forced(forced, context.cancelled, limit_s)
         known = found.spec.input_schema.get("properties", {})
         checked = {key: value for key, value in arguments.items() if key in known}
-        return self._run_in_thread(found, checked, context, end_ns, start_ns)
+        abandoned = threading.Event()
+        own = structs.replace(context, cancelled=abandoned, deadline_ns=end_ns)
+        return self._run_in_thread(lambda: _judge(found, checked, own), f"tool-{name}", abandoned, context.cancelled, limit_s)
 
     def _run_in_thread(
-        self, found: Tool, arguments: dict[str, Any], context: ToolContext, end_ns: int, start_ns: int
+        self, call: Callable[[], ToolRun], name: str, abandoned: threading.Event, cancelled: threading.Event, limit_s: float
     ) -> ToolRun:
-        abandoned, done = threading.Event(), threading.Event()
-        own = structs.replace(context, cancelled=abandoned, deadline_ns=end_ns)
+        done = threading.Event()
         results: list[ToolRun] = []
 
         def work() -> None:
             try:
-                results.append(_judge(found, arguments, own))
+                results.append(call())
             finally:
                 with self._lock:
                     self._running.pop(threading.current_thread(), None)
                 done.set()
 
         # A daemon, as a tool that never returns must not keep the process from ending; `close` waits for all others.
-        thread = threading.Thread(target=work, name=f"tool-{found.spec.name}", daemon=True)
+        thread = threading.Thread(target=work, name=name, daemon=True)
         with self._lock:
             if self._closed or len(self._running) >= self._max_threads:
                 return _error("Too many tools are running.", "too_many_tools")
@@ -220,12 +222,12 @@ class ToolRegistry:
             except RuntimeError:  # the system gives no more threads
                 del self._running[thread]
                 return _error("Too many tools are running.", "too_many_tools")
-        _wait(done, context.cancelled, (end_ns - self._mono_ns()) / 1e9)
+        _wait(done, cancelled, limit_s)
         if done.is_set():
             thread.join(_JOIN_S)
             return results[0] if results else _error("The tool failed.", "no_result")
         abandoned.set()
-        return _cancelled() if context.cancelled.is_set() else _timed_out((end_ns - start_ns) / 1e9)
+        return _cancelled() if cancelled.is_set() else _timed_out(limit_s)
 
     def close(self, timeout_s: float = _JOIN_S) -> int:
         """Runs no tool any more, tells those that run to give up and waits for them; the number that still run after `timeout_s`."""

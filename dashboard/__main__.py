@@ -1,5 +1,6 @@
-"""`python -m dashboard`: starts Streamlit's server in this process, with the options of `streamlit.toml` and the address of the settings.
+"""`python -m dashboard`: starts Streamlit's server in this process, with the options of `streamlit.toml`.
 
+Address and port come from the settings.
 SIGTERM and SIGINT stop it. The health check is `/_stcore/health`.
 """
 
@@ -41,7 +42,7 @@ def main() -> int:
     try:
         chosen = settings()
     except SettingsError as error:
-        print(f"dashboard: {error}", file=sys.stderr)  # noqa: T201  # before any logging is set up, for the person who started it
+        print(f"dashboard: {error}", file=sys.stderr)  # before any logging is set up
         return 2
     from streamlit.web import bootstrap
 

@@ -65,11 +65,11 @@ def draw() -> None:
 
 def current_view() -> View:
     """What the URL says, at this moment."""
-    named = {"route": url.get(ROUTE) or None, "tier": url.get(TIER) or None, "status": _status()}
+    route, tier, status = url.get(ROUTE) or None, url.get(TIER) or None, _status()
     custom = _custom()
     if custom:
-        return state.custom_view(*custom, **named)
-    return state.preset_view(_preset(), now(), settings().refresh_s, **named)
+        return state.custom_view(custom[0], custom[1], route=route, tier=tier, status=status)
+    return state.preset_view(_preset(), now(), settings().refresh_s, route=route, tier=tier, status=status)
 
 
 def refresh_s(view: View) -> int | None:

@@ -35,6 +35,11 @@ def badge(label: str, tone: str) -> str:
     return f'<span class="lw-badge lw-{tone}"><span aria-hidden="true">{_SYMBOLS.get(tone, "·")}</span> {escape(label)}</span>'
 
 
+def turn_head(turn_id: str, badges: Iterable[str]) -> str:
+    """The heading of a turn's page: its id, and badges that are HTML already."""
+    return f'<div class="lw-head"><h1>{escape(turn_id)}</h1>{"".join(badges)}</div>'
+
+
 def tag(label: str) -> str:
     """A word with a frame, that means nothing by its colour."""
     return f'<span class="lw-tag">{escape(label)}</span>'

@@ -59,7 +59,7 @@ def guarded(key: str, body: Callable[[], None], height_px: int = 120) -> bool:
             body()
     except Empty as empty:
         nothing(empty)
-    except Exception as error:  # the page's boundary: a panel fails alone
+    except Exception as error:  # noqa: BLE001  # the page's boundary: a panel fails alone
         failed(key, error)
         return False
     return True
@@ -100,6 +100,11 @@ def _headline(error: Exception) -> str:
             return "This panel could not be drawn"
 
 
+def chart_key(key: str) -> str:
+    """Where a chart's selection stands in the session's state."""
+    return f"chart-{key}"
+
+
 def chart(
     drawn: Chart, key: str, *, on_select: Callable[[], None] | None = None, under: bool = True, narrow: str | None = None
 ) -> None:
@@ -109,9 +114,9 @@ def chart(
     """
     with st.container(key=f"wide-{key}" if narrow else f"any-{key}"):
         if on_select is None:
-            st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}")
+            st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=chart_key(key))
         else:
-            st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=f"chart-{key}", on_select=on_select)
+            st.vega_lite_chart(spec=drawn.spec, width="stretch", alt=drawn.alt, key=chart_key(key), on_select=on_select)
     if narrow:
         with st.container(key=f"narrow-{key}"):
             show(narrow, key=f"narrow-html-{key}")

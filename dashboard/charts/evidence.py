@@ -24,7 +24,7 @@ def source_counts(rows: Sequence[Row], palette: Palette) -> Chart:
         counts[min(row["sources_count"], MOST_SOURCES)] += row["turns"]
     total = sum(counts)
     last = max((place for place, count in enumerate(counts) if count), default=0)
-    drawn = [
+    drawn: list[Row] = [
         {
             "sources": f"{place}+" if place == MOST_SOURCES else str(place),
             "turns": count,
@@ -45,7 +45,7 @@ def source_counts(rows: Sequence[Row], palette: Palette) -> Chart:
         "field": "share",
         "type": "quantitative",
         "axis": None,
-        "scale": {"domain": [0, max(0.05, max(row["share"] for row in drawn)) * 1.14]},
+        "scale": {"domain": [0, max([0.05, *(row["share"] for row in drawn)]) * 1.14]},
     }
     tips = tooltip(("sources", "Sources"), ("turns_said", "Turns"), ("said", "Share"))
     layers = [

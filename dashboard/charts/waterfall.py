@@ -27,7 +27,7 @@ COMMIT_LABEL = "first visible token: no retry after this"
 
 def waterfall(trace: Trace, palette: Palette) -> Chart:
     """The picture of a trace that has at least one row."""
-    total = max(trace.total_ms, max(row.end_ms for row in trace.rows), 1.0)
+    total = max([trace.total_ms, 1.0, *(row.end_ms for row in trace.rows)])
     drawn = [_drawn(row, place, total) for place, row in enumerate(trace.rows)]
     places = [row["place"] for row in drawn]
     reach = total * _room(drawn, total)
@@ -64,7 +64,7 @@ def waterfall(trace: Trace, palette: Palette) -> Chart:
         ("name", "Span"), ("start_said", "Starts"), ("duration_said", "Takes"), ("status", "Status"), ("note", "Why")
     )
     layers: list[Spec] = [
-        *_commit(trace, total, x, y, drawn, palette),
+        *_commit(trace, total, x, drawn, palette),
         {
             "mark": {"type": "rect", "cornerRadius": 2, "stroke": None},
             "encoding": {"x": x, "x2": {"field": "end"}, "y": y, "color": colour, "tooltip": tips},
@@ -115,7 +115,7 @@ def _drawn(row: SpanRow, place: int, total: float) -> Row:
 
 def _room(drawn: Sequence[Row], total: float) -> float:
     """How far the axis reaches beyond the total, so that the words at the ends of bars have a place."""
-    wanted = [
+    wanted: list[float] = [
         row["at"] / total / (1 - (len(row["said"]) * _CHAR_PX + 12) / _PLOT_PX) for row in drawn if row["side"] == "right"
     ]
     return min(_MOST_ROOM, max([1.02, *wanted]))
@@ -124,8 +124,8 @@ def _room(drawn: Sequence[Row], total: float) -> float:
 def _ticks(total: float, wanted: int = 8) -> list[float]:
     """Round times from 0 to the total; none beyond it, where nothing happens any more."""
     rough = total / wanted
-    power = 10 ** floor(log10(rough))
-    step = next(power * each for each in (1, 2, 5, 10) if power * each >= rough)
+    power = 10.0 ** floor(log10(rough))
+    step: float = next(power * each for each in (1, 2, 5, 10) if power * each >= rough)
     return [step * place for place in range(int(total / step) + 1)]
 
 
@@ -188,7 +188,7 @@ def _notes(x: Spec, y: Spec, palette: Palette, side: str) -> Spec:
     }
 
 
-def _commit(trace: Trace, total: float, x: Spec, y: Spec, drawn: Sequence[Row], palette: Palette) -> list[Spec]:
+def _commit(trace: Trace, total: float, x: Spec, drawn: Sequence[Row], palette: Palette) -> list[Spec]:
     """The ground right of the first visible token, its line and its words; nothing where nothing was shown."""
     at = trace.first_visible_ms
     if at is None:

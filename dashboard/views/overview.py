@@ -13,18 +13,19 @@ import streamlit as st
 
 from dashboard import data, filters, nav, panels, stats, text, url
 from dashboard.charts import evidence, rate, stages
+from dashboard.client import DashboardError
 from dashboard.components import linked_html
 from dashboard.markup import table, turn_table
 from dashboard.palette import Palette, palette
 from dashboard.panels import DEMO, Empty
 from dashboard.settings import settings
 from dashboard.state import View
+from dashboard.views import figures
 
 Row = Mapping[str, Any]
 
 PICKS = ("newest", "slowest", "broken")
-_CARD_PX = 150
-_NOTABLE_CHANGE = 0.1  # of a latency: less is the daily up and down
+_ZOOMED = "_zoomed"
 _ROUTE_CARD_PX = 300
 
 
@@ -33,6 +34,9 @@ def page() -> None:
     st.markdown("# Are people getting whole answers?", anchors=False)
     filters.draw()
     refresh_s = filters.refresh_s(filters.current_view())
+    if _empty():
+        panels.panel("nothing", "", _nothing_yet, height_px=120, refresh_s=refresh_s)
+        return
     panels.panel("figures", "", _figures, height_px=170, refresh_s=refresh_s)
     panels.panel("rate", "Partial rate", _rate, height_px=240, refresh_s=refresh_s)
     panels.panel("routes", "Routes, worst first", _routes, height_px=150, refresh_s=refresh_s)
@@ -43,6 +47,23 @@ def page() -> None:
         panels.panel("sources", "Sources per answer", _sources, height_px=230, refresh_s=refresh_s)
         panels.panel("tools", "Tools called, and what came of it", _tools, height_px=160, refresh_s=refresh_s)
     panels.panel("turns", "Turns", _turns, height_px=300, refresh_s=refresh_s)
+
+
+def _empty() -> bool:
+    """Whether the whole window is empty: that is said once, not by each panel. A failure is for the panels to show."""
+    try:
+        _overview(filters.current_view())
+    except Empty:
+        return True
+    except DashboardError:
+        return False
+    return False
+
+
+def _nothing_yet() -> None:
+    """Says why there is nothing; draws the whole page as soon as there is something."""
+    _overview(filters.current_view())
+    st.rerun()
 
 
 def _palette() -> Palette:
@@ -83,94 +104,7 @@ def _no_turns(view: View) -> Empty:
 def _figures() -> None:
     view = filters.current_view()
     now, before, buckets = _overview(view)
-    tools = data.fetch_view("tools", view).rows
-    tools_now = next((row for row in tools if row["period"] == "now" and row["bucket"] is None and row["name"] is None), None)
-    tools_before = before and next((row for row in tools if row["period"] == "before"), None)
-    shared = [
-        {**row, "share": row["results"] / row["calls"]} for row in tools if row["period"] == "now" and row["bucket"] is not None
-    ]
-    factor = stats.merge_factor(now["turns"], view.buckets)
-    steps = stats.bucketed(buckets, start_ms=view.start_ms, end_ms=view.end_ms, bucket_ms=view.bucket_ms, factor=factor)
-
-    def line(rows: Sequence[Row], field: str) -> list[float]:
-        return stats.filled(rows, field, view.buckets)
-
-    share = tools_now["results"] / tools_now["calls"] if tools_now else None
-    with st.grid(5, min_column_width=_CARD_PX, gap="small"):
-        _figure(
-            "Turns",
-            text.count(now["turns"]),
-            text.change_of(now["turns"], before and before["turns"]),
-            [float(step.turns) for step in steps],
-            "Turns that ended in the window.",
-            kind="bar",
-        )
-        _figure(
-            "Partial rate",
-            text.share(now["broken"] / now["turns"]),
-            text.change_in_points(now["broken"] / now["turns"], before and before["broken"] / before["turns"]),
-            [step.rate for step in steps],
-            f"{now['broken']:,} of {now['turns']:,} turns ended partial, abandoned or in error for a reason on our side. "
-            f"Not among them: {text.plural(now['client_left'], 'reader')} who left or cancelled.",
-            more_is="worse" if before and stats.differ(now["broken"], now["turns"], before["broken"], before["turns"]) else "",
-        )
-        for label, field, meaning in (
-            (
-                "First token p95",
-                "first_token_p95_ms",
-                "From acceptance to the first visible token; 95 of 100 turns were faster.",
-            ),
-            ("Total p95", "total_p95_ms", "From acceptance to the terminal; 95 of 100 turns were faster."),
-        ):
-            _figure(
-                label,
-                text.duration(now[field]),
-                text.change_of(now[field], before and before[field]),
-                line(buckets, field),
-                meaning,
-                more_is="worse" if before and _moved(now[field], before[field]) else "",
-            )
-        _figure(
-            "Tools with results",
-            text.share(share),
-            text.change_in_points(share, tools_before["results"] / tools_before["calls"] if tools_before else None),
-            line(shared, "share"),
-            f"{tools_now['results']:,} of {tools_now['calls']:,} tool calls returned usable evidence."
-            if tools_now
-            else "No tool was called.",
-            more_is="better"
-            if tools_now
-            and tools_before
-            and stats.differ(tools_now["results"], tools_now["calls"], tools_before["results"], tools_before["calls"])
-            else "",
-        )
-    st.caption(
-        f"Change against the {text.span(view.length)} before; grey where it may be chance."
-        if before
-        else f"Too few turns in the {text.span(view.length)} before to compare with."
-    )
-
-
-def _moved(now: float | None, before: float | None) -> bool:
-    return bool(now and before and abs(now / before - 1) >= _NOTABLE_CHANGE)
-
-
-def _figure(
-    label: str, value: str, change: str | None, line: list[float], meaning: str, *, more_is: str = "", kind: Any = "line"
-) -> None:
-    """One card. `more_is` better or worse gives the change its colour; without it the change may be chance, and stays grey."""
-    colour: Any = {"better": "normal", "worse": "inverse"}.get(more_is, "off")
-    st.metric(
-        label,
-        value,
-        change,
-        delta_color=colour,
-        delta_arrow="off" if change and change.startswith("±") else "auto",
-        border=True,
-        help=meaning,
-        chart_data=line if len(line) > 1 else None,
-        chart_type=kind,
-    )
+    figures.draw(view, now, before, buckets, data.fetch_view("tools", view).rows)
 
 
 def _rate() -> None:
@@ -185,17 +119,19 @@ def _rate() -> None:
         + (f" Dashed and hollow: fewer than {stats.FEW_TURNS} turns, so the step may be chance." if thin else "")
     )
     drawn = rate.partial_rate(buckets, _palette(), filters.zone())
-    panels.chart(drawn, "rate", on_select=_zoomed)
-    if st.session_state.pop("_zoomed", False):
+    # A new window is a new chart: the old one's selection would cover all of it.
+    key = "rate-live" if view.live else f"rate-{view.start_ms}-{view.end_ms}"
+    panels.chart(drawn, key, on_select=lambda: _zoomed(key))
+    if st.session_state.pop(_ZOOMED, False):
         st.rerun()
 
 
-def _zoomed() -> None:
+def _zoomed(key: str) -> None:
     """A drag across the rate became a selection: it is the window from now on."""
-    selected = st.session_state["chart-rate"].selection.get(rate.ZOOM, {}).get("start_ms")
+    selected = st.session_state[panels.chart_key(key)].selection.get(rate.ZOOM, {}).get("start_ms")
     if selected and len(selected) == 2:
         filters.zoom(*selected)
-        st.session_state["_zoomed"] = True
+        st.session_state[_ZOOMED] = True
 
 
 def _routes() -> None:

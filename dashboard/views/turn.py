@@ -66,10 +66,14 @@ def _turn(turn: Row) -> None:
 # --- head
 
 
-def _head(turn: Row) -> None:
+def _ways_out() -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="turn-nav"):
         st.page_link(nav.page(nav.OVERVIEW), label="Overview", icon=":material/arrow_back:", query_params=filters.kept())
         st.page_link(nav.page(nav.TURN), label="Find another turn", icon=":material/search:", query_params=filters.kept())
+
+
+def _head(turn: Row) -> None:
+    _ways_out()
     badges = [markup.status_badge(turn["completion_status"] or turn["terminal"])]
     if turn["partial"]:
         badges.append(markup.badge("partial", "partial"))
@@ -78,7 +82,7 @@ def _head(turn: Row) -> None:
     if turn["recovered"]:
         badges.append(markup.badge("closed by recovery", "lost"))
     badges += [markup.tag(word) for word in (turn["route"], turn["model_tier"], turn["model"]) if word]
-    show(f'<div class="lw-head"><h1>{markup.escape(turn["turn_id"])}</h1>{"".join(badges)}</div>', key="head")
+    show(markup.turn_head(turn["turn_id"], badges), key="head")
     began = text.moment(turn["started_at"], filters.zone()) if turn["started_at"] else "at an unknown time"
     parts = [f"Accepted {began}"]
     if turn["service_name"]:
@@ -295,7 +299,7 @@ def _sql(turn: Row) -> None:
 def _missing(turn_id: str) -> None:
     """A turn that has no row: it may still run, or never was."""
     rows = data.fetch("turn_open", {"turn_id": turn_id}).rows
-    st.page_link(nav.page(nav.TURN), label="Find another turn", icon=":material/search:", query_params=filters.kept())
+    _ways_out()
     if rows:
         row = rows[0]
         st.markdown(f"# {turn_id}", anchors=False)

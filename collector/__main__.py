@@ -1,0 +1,43 @@
+"""`python -m collector`: runs the collector until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import uvicorn
+
+from collector.app import Parts, create_app
+from collector.settings import load_settings
+from collector.store.store import StoreError
+from lastword.errors import SettingsError
+
+_DRAIN_S = 10
+
+
+def main() -> int:
+    """Runs the collector; the exit status."""
+    try:
+        settings = load_settings()
+        logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+        parts = Parts(settings)
+    except (SettingsError, StoreError) as error:
+        print(f"collector: {error}", file=sys.stderr)
+        return 2
+    config = uvicorn.Config(
+        create_app(parts),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_S,
+        lifespan="on",
+    )
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""The composition root of the collector: settings to a running application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+from collector.metrics import Metrics
+from collector.receive import http as otlp
+from collector.receive.attributes import AttributeLimits
+from collector.settings import CollectorSettings
+from collector.sql import http as sql
+from collector.sql.surface import QueryError, SqlSurface
+from collector.store.store import Appended, Store
+from collector.writer import Writer
+from lastword import __version__
+
+T = TypeVar("T")
+
+
+class Parts:
+    """Everything of the process that has to be closed."""
+
+    def __init__(self, settings: CollectorSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.store = Store(
+            settings.store_path,
+            memory_limit_mib=settings.memory_limit_mib,
+            threads=settings.threads,
+            abandoned_grace_ms=settings.abandoned_grace_ms,
+        )
+        self._last_commit_s = 0.0
+        self.writer = Writer(
+            self.store,
+            queue_rows=settings.queue_rows,
+            commit_rows=settings.commit_rows,
+            commit_wait_ms=settings.commit_wait_ms,
+            observe=self._committed,
+        )
+        self.receiver = otlp.Receiver(
+            self.writer,
+            self.metrics,
+            limits=AttributeLimits(settings.max_attributes, settings.max_attribute_chars),
+            max_body_bytes=settings.max_body_bytes,
+            max_requests=settings.max_requests,
+        )
+        self.surface = SqlSurface(
+            self.store,
+            concurrency=settings.sql_concurrency,
+            waiting=settings.sql_waiting,
+            max_rows=settings.sql_max_rows,
+            timeout_ms=settings.sql_timeout_ms,
+        )
+        self.started_at = datetime.now(UTC)
+        self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
+        self.metrics.gauge("lastword_writer_waiting_rows", "Rows that wait for a commit.", lambda: self.writer.waiting_rows)
+
+    def _committed(self, appended: Appended, seconds: float) -> None:
+        self._last_commit_s = seconds
+        self.metrics.committed(appended, seconds)
+
+    def lag_ms(self) -> int:
+        """How long a row waits until it can be queried, in milliseconds, by the last commit."""
+        return round(self.settings.commit_wait_ms + self._last_commit_s * 1000)
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Runs a short blocking read in threads of our own."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    def close(self) -> None:
+        """Commits what was received, then closes the file."""
+        self.receiver.draining = True
+        self.receiver.close()
+        self.writer.close()
+        self.surface.close()
+        self._readers.shutdown()
+        self.store.close()
+
+
+def create_app(parts: Parts) -> Litestar:
+    """The application over its parts. Its life is theirs."""
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            parts.close()
+
+    handlers = [otlp.traces, otlp.logs, otlp.metrics, sql.run_sql, sql.status, sql.live, sql.ready, sql.prometheus]
+    state = {
+        "receiver": parts.receiver,
+        "surface": parts.surface,
+        "store": parts.store,
+        "writer": parts.writer,
+        "metrics": parts.metrics,
+        "read": parts.read,
+        "lag_ms": parts.lag_ms,
+        "started_at": parts.started_at,
+    }
+    return Litestar(
+        handlers,
+        state=State(state),
+        lifespan=[lifespan],
+        exception_handlers={QueryError: sql.on_query_error, HTTPException: sql.on_http_exception},
+        request_max_body_size=None,  # the receiver counts bytes itself, after inflation
+        openapi_config=OpenAPIConfig(
+            title="Lastword collector", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+        ),
+        logging_config=None,
+    )

@@ -1,0 +1,1 @@
+"""Receiving OTLP: bodies, decoding, and the answers that senders understand."""

@@ -1,0 +1,46 @@
+"""The collector's settings: `LASTWORD_COLLECTOR_*` in the environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from lastword.settings import Common, Port, load
+
+Positive = Annotated[int, Meta(gt=0)]
+MIB = 1024 * 1024
+
+
+class CollectorSettings(Common, frozen=True, kw_only=True):
+    """Settings of the collector."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of OTLP/HTTP and of SQL.")] = 4318
+    max_body_bytes: Annotated[Positive, Meta(description="Largest request body after inflation, in bytes.")] = 64 * MIB
+    max_requests: Annotated[Positive, Meta(description="OTLP requests in work at a time; beyond it the answer is 503.")] = 64
+    queue_rows: Annotated[Positive, Meta(description="Rows that wait for the writer; beyond it the answer is 503.")] = 200_000
+    commit_rows: Annotated[Positive, Meta(description="Rows of one commit at most.")] = 20_000
+    commit_wait_ms: Annotated[int, Meta(ge=0, description="How long a commit waits for company, in milliseconds.")] = 20
+    max_attributes: Annotated[Positive, Meta(description="Attributes kept of one span or event.")] = 256
+    max_attribute_chars: Annotated[Positive, Meta(description="Longest attribute value kept, in characters.")] = 16_384
+    abandoned_grace_ms: Annotated[
+        int, Meta(ge=0, description="How long behind its deadline a turn without terminal becomes abandoned, in milliseconds.")
+    ] = 30_000
+    memory_limit_mib: Annotated[Positive, Meta(description="Memory that DuckDB may use, in MiB.")] = 2048
+    threads: Annotated[Positive, Meta(description="Threads that DuckDB may use.")] = 2
+    sql_concurrency: Annotated[Positive, Meta(description="SQL queries at a time; further ones wait.")] = 4
+    sql_waiting: Annotated[Positive, Meta(description="SQL queries that may wait; beyond it the answer is 503.")] = 64
+    sql_max_rows: Annotated[Positive, Meta(description="Most rows of one SQL result.")] = 1_000_000
+    sql_timeout_ms: Annotated[Positive, Meta(description="Longest time of one SQL query, in milliseconds.")] = 30_000
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the collector's files."""
+        return self.data_path / "collector"
+
+
+def load_settings() -> CollectorSettings:
+    """The settings from the environment, checked."""
+    return load(CollectorSettings, "collector")

@@ -1,0 +1,1 @@
+"""The SQL surface: read-only queries over the live store."""

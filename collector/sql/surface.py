@@ -1,0 +1,227 @@
+"""Runs one read-only query and streams its result.
+
+Read-only is enforced by the engine: the query runs in a READ ONLY transaction of a database whose access to files is off and whose configuration is locked. The kind
+of statement is checked too, for a clear message and because some statements change only their own session. Owns its threads, so that slow queries never stand in
+the way of receiving; bounded in concurrency, waiting, rows and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+from msgspec import Struct
+
+from collector.store.store import Store
+
+Format = Literal["arrow", "json", "csv", "parquet"]
+BATCH_ROWS = 10_000
+_READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+MEDIA_TYPES: dict[Format, str] = {
+    "arrow": "application/vnd.apache.arrow.stream",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+class QueryError(Exception):
+    """A query was refused or failed. `status` is the HTTP status that says so."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.detail = detail
+
+
+class Query(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Body of `POST /v1/sql`. `params` are positional (a list) or by name (an object)."""
+
+    sql: str
+    params: list[Any] | dict[str, Any] = []
+    format: Format = "json"
+    max_rows: int = 10_000
+    timeout_ms: int = 10_000
+
+
+class Result(Struct, frozen=True):
+    """A whole result in its format; `truncated` where rows were left out."""
+
+    body: bytes
+    rows: int
+    truncated: bool
+
+
+class SqlSurface:
+    """Queries of many callers, a few at a time."""
+
+    def __init__(self, store: Store, *, concurrency: int, waiting: int, max_rows: int, timeout_ms: int) -> None:
+        self._store = store
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql")
+        self._places = threading.BoundedSemaphore(concurrency + waiting)
+        self._max_rows = max_rows
+        self._timeout_ms = timeout_ms
+
+    async def run(self, query: Query) -> Result:
+        """The result of a query.
+
+        Raises:
+            QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 503 when busy.
+        """
+        if not 1 <= query.timeout_ms <= self._timeout_ms:
+            raise QueryError(400, "Bad Request", f"timeoutMs lies between 1 and {self._timeout_ms}")
+        if not 1 <= query.max_rows <= self._max_rows:
+            raise QueryError(400, "Bad Request", f"maxRows lies between 1 and {self._max_rows}")
+        if not self._places.acquire(blocking=False):
+            raise QueryError(503, "Service Unavailable", "Too many queries wait. Please try again shortly.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, query)
+        finally:
+            self._places.release()
+
+    def _run(self, query: Query) -> Result:
+        _check_statement(query.sql)
+        cursor = self._store.cursor()
+        late = threading.Event()
+
+        def interrupt() -> None:
+            late.set()
+            cursor.interrupt()
+
+        timer = threading.Timer(query.timeout_ms / 1000, interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            reader = cursor.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
+            return _WRITERS[query.format](reader, query.max_rows)
+        except (duckdb.Error, pa.ArrowException) as error:
+            if late.is_set():
+                raise QueryError(408, "Request Timeout", f"The query took longer than {query.timeout_ms} ms.") from error
+            raise _query_error(error) from error
+        finally:
+            timer.cancel()
+            cursor.close()  # ends the transaction
+
+    def close(self) -> None:
+        """Waits for the queries that run."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_statement(sql: str) -> None:
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise _query_error(error) from error
+    if len(statements) != 1:
+        raise QueryError(400, "Bad Request", f"One statement is expected; there are {len(statements)}.")
+    if statements[0].type not in _READS:
+        raise QueryError(403, "Forbidden", f"Only queries are allowed here, not {statements[0].type.name}.")
+
+
+def _query_error(error: Exception) -> QueryError:
+    forbidden = isinstance(error, duckdb.PermissionException) or "read-only" in str(error)
+    title = "Forbidden" if forbidden else "Bad Request"
+    return QueryError(403 if forbidden else 400, title, str(error))
+
+
+def _batches(reader: pa.RecordBatchReader, max_rows: int) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """Batches of at most `max_rows` rows in all, each with whether rows were left out behind it."""
+    left = max_rows
+    for batch in reader:
+        if batch.num_rows > left:
+            yield batch.slice(0, left), True
+            return
+        left -= batch.num_rows
+        yield batch, False
+
+
+def _tabular(write: Callable[[Any, pa.Schema], Any]) -> Callable[[pa.RecordBatchReader, int], Result]:
+    def run(reader: pa.RecordBatchReader, max_rows: int) -> Result:
+        sink = io.BytesIO()
+        rows, truncated = 0, False
+        with write(sink, reader.schema) as writer:
+            for batch, cut in _batches(reader, max_rows):
+                writer.write_batch(batch)
+                rows, truncated = rows + batch.num_rows, cut
+        return Result(sink.getvalue(), rows, truncated)
+
+    return run
+
+
+def _csv(reader: pa.RecordBatchReader, max_rows: int) -> Result:
+    """CSV knows no nested values: lists and structs become JSON text."""
+    schema = pa.schema(
+        [pa.field(field.name, pa.string()) if pa.types.is_nested(field.type) else field for field in reader.schema]
+    )
+
+    def flat(batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [
+            pa.array([None if v is None else _json_text(v) for v in column.to_pylist()], pa.string())
+            if pa.types.is_nested(column.type)
+            else column
+            for column in batch.columns
+        ]
+        return pa.record_batch(columns, schema=schema)
+
+    sink = io.BytesIO()
+    rows, truncated = 0, False
+    with pa_csv.CSVWriter(sink, schema) as writer:
+        for batch, cut in _batches(reader, max_rows):
+            writer.write_batch(flat(batch))
+            rows, truncated = rows + batch.num_rows, cut
+    return Result(sink.getvalue(), rows, truncated)
+
+
+def _json(reader: pa.RecordBatchReader, max_rows: int) -> Result:
+    rows: list[list[Any]] = []
+    truncated = False
+    for batch, cut in _batches(reader, max_rows):
+        columns = [column.to_pylist() for column in batch.columns]
+        rows += [list(row) for row in zip(*columns, strict=True)]
+        truncated = cut
+    names = [{"name": field.name, "type": str(field.type)} for field in reader.schema]
+    return Result(_json_text({"columns": names, "rows": rows, "truncated": truncated}).encode(), len(rows), truncated)
+
+
+def _json_text(value: Any) -> str:
+    return msgspec.json.encode(value, enc_hook=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for."""
+    match value:
+        case datetime() | date() | time_of_day():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case Decimal():
+            return float(value)
+        case UUID():
+            return str(value)
+        case bytes():
+            return value.hex()
+        case _:
+            return str(value)
+
+
+_WRITERS: dict[Format, Callable[[pa.RecordBatchReader, int], Result]] = {
+    "arrow": _tabular(pa.ipc.new_stream),
+    "json": _json,
+    "csv": _csv,
+    "parquet": _tabular(pa_parquet.ParquetWriter),
+}

@@ -20,6 +20,7 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         parts = Parts(settings)
     except (SettingsError, StoreError) as error:
         print(f"collector: {error}", file=sys.stderr)

@@ -33,7 +33,8 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
-        logging.getLogger("httpx2").setLevel(logging.WARNING)
+        for chatty in ("httpx2", "alembic", "uvicorn.error"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
         parts = Parts(settings)
     except (SettingsError, StoreError) as error:
         print(f"service: {error}", file=sys.stderr)

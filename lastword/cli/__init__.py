@@ -1,0 +1,1 @@
+"""The command line: `lastword up | demo | ask | sql | index`."""

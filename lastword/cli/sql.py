@@ -1,0 +1,108 @@
+"""`lastword sql`: runs a query on the collector and prints its result."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx2
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+class QueryFailed(click.ClickException):
+    """Nothing to print: 1 where the query is wrong, 2 where nobody answers."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@click.command()
+@click.argument("query", required=False)
+@click.option(
+    "-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the query from a file."
+)
+@click.option(
+    "--format", "fmt", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True, help="How to print."
+)
+@click.option("--max-rows", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at most.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(min=0.1, max=30), default=10.0, show_default=True, help="Seconds at most."
+)
+@click.option(
+    "--url", envvar="LASTWORD_COLLECTOR_URL", default="http://127.0.0.1:4318", show_default=True, help="The collector."
+)
+def sql(query: str | None, path: Path | None, fmt: str, max_rows: int, timeout_s: float, url: str) -> None:
+    """Run QUERY over turns and spans, while the collector writes.
+
+    Reads the query from the argument, from a file, or from standard input. Try: select turn_id, completion_status, first_token_ms from turns
+    """
+    text = path.read_text(encoding="utf-8") if path else query
+    if text is None and not sys.stdin.isatty():
+        text = sys.stdin.read()
+    if not text or not text.strip():
+        raise click.UsageError('give a query, or a file with one: lastword sql "select count(*) from turns"')
+    result = _run(url, text, max_rows, timeout_s)
+    match fmt:
+        case "json":
+            names = [column["name"] for column in result["columns"]]
+            click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in result["rows"]], indent=2, ensure_ascii=False))
+        case "csv":
+            click.echo(_csv(result), nl=False)
+        case _:
+            # Without a terminal nothing has to fit: a pipe gets whole lines.
+            Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(_table(result))
+    if result["truncated"]:
+        click.echo(f"only the first {max_rows} rows are shown; more with --max-rows", err=True)
+
+
+def _run(url: str, query: str, max_rows: int, timeout_s: float) -> dict[str, Any]:
+    body = {"sql": query, "format": "json", "maxRows": max_rows, "timeoutMs": round(timeout_s * 1000)}
+    try:
+        response = httpx2.post(f"{url.rstrip('/')}/v1/sql", json=body, timeout=timeout_s + 10, trust_env=False)
+    except httpx2.HTTPError as error:
+        raise QueryFailed(f"no answer from {url}: {error}\nIs the product running? Start it with `make up`.", 2) from error
+    if response.is_success:
+        result: dict[str, Any] = response.json()
+        return result
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = f"HTTP {response.status_code}"
+    raise QueryFailed(detail, 1)
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table()
+    for column in result["columns"]:
+        numeric = column["type"].startswith(("int", "uint", "double", "float", "decimal"))
+        table.add_column(column["name"], justify="right" if numeric else "left", overflow="fold")
+    for row in result["rows"]:
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> Text:
+    if value is None:
+        return Text("null", style="dim italic")
+    if isinstance(value, list | dict):
+        return Text(json.dumps(value, ensure_ascii=False))
+    if isinstance(value, float):
+        return Text(f"{value:g}")
+    return Text(str(value))
+
+
+def _csv(result: dict[str, Any]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(column["name"] for column in result["columns"])
+    for row in result["rows"]:
+        writer.writerow(json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value for value in row)
+    return out.getvalue()

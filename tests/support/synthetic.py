@@ -21,7 +21,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from lastword import names
 from lastword.events import TurnAccepted, TurnDone
 from lastword.wire import encode_json
-from tests.support.synthetic_turns import SERVICE, SyntheticTurn, synthesize
+from tests.support.synthetic_turns import synthesize
+from tests.support.synthetic_world import SERVICE, SyntheticTurn
 
 TURNS_PER_REQUEST = 100
 

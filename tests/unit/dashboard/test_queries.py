@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+import pytest
+
+from dashboard import queries
+from tests.unit.dashboard.surface import connect
+
+START = datetime(2026, 11, 24, 11, tzinfo=UTC)
+VALUES = {
+    "before": (START - timedelta(hours=1)).isoformat(),
+    "start": START.isoformat(),
+    "end": (START + timedelta(hours=1)).isoformat(),
+    "since": START.isoformat(),
+    "bucket_ms": 600_000,
+    "route": None,
+    "tier": None,
+    "status": None,
+    "pick": "newest",
+    "limit": 5,
+    "turn_id": "trn_1",
+    "ended_at": START.isoformat(),
+    "started_at": START.isoformat(),
+    "conversation_id": "cnv_1",
+    "needle": "trn_",
+}
+EXECUTED = [name for name in queries.names() if name != "show_turn"]
+
+
+@pytest.fixture
+def surface() -> duckdb.DuckDBPyConnection:
+    return connect()
+
+
+def run(surface: duckdb.DuckDBPyConnection, name: str, **changed: object) -> list[dict[str, object]]:
+    values = {**VALUES, **changed}
+    rows: list[dict[str, object]] = (
+        surface.execute(queries.load(name), {key: values[key] for key in queries.parameters(name)}).to_arrow_table().to_pylist()
+    )
+    return rows
+
+
+def add_turn(surface: duckdb.DuckDBPyConnection, turn_id: str, minute: float, **columns: object) -> None:
+    columns = {
+        "turn_id": turn_id,
+        "ended_at": (START + timedelta(minutes=minute)).isoformat(),
+        "terminal": "done",
+        "completion_status": "success",
+        "route": "a",
+        "model_tier": "smart",
+        "broken": False,
+        "client_left": False,
+        "total_ms": 100,
+        **columns,
+    }
+    surface.execute(
+        f"INSERT INTO turns ({', '.join(columns)}) VALUES ({', '.join(f'${name}' for name in columns)})", columns
+    )
+
+
+@pytest.mark.parametrize("name", EXECUTED)
+def test_query_runs_on_the_agreed_surface(surface: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Every named query names only tables, columns and parameters that the surface has."""
+    run(surface, name)
+
+
+@pytest.mark.parametrize("name", queries.names())
+def test_query_says_what_a_row_is(name: str) -> None:
+    """Every file opens with a comment, because it is read by people who never saw the page."""
+    assert queries.load(name).startswith("-- ")
+
+
+def test_overview_counts_broken_turns_and_not_readers_who_left(surface: duckdb.DuckDBPyConnection) -> None:
+    """The partial rate is broken over all; a reader who left is counted apart."""
+    add_turn(surface, "1", 1)
+    add_turn(surface, "2", 2, broken=True)
+    add_turn(surface, "3", 15, client_left=True)
+    add_turn(surface, "4", -5, broken=True)
+    rows = run(surface, "overview")
+    whole = next(row for row in rows if row["period"] == "now" and row["bucket"] is None)
+    assert (whole["turns"], whole["broken"], whole["client_left"]) == (3, 1, 1)
+    assert [row["bucket"] for row in rows if row["period"] == "now"] == [None, 0, 1]
+    assert [(row["bucket"], row["turns"]) for row in rows if row["period"] == "before"] == [(None, 1)]
+
+
+def test_overview_has_no_row_for_an_empty_window(surface: duckdb.DuckDBPyConnection) -> None:
+    """An empty window is no row, so that it cannot be taken for a window of zeros."""
+    assert run(surface, "overview") == []
+
+
+def test_filters_narrow_every_figure(surface: duckdb.DuckDBPyConnection) -> None:
+    """Route, tier and status each leave out what does not fit; a status is the terminal where there is no completion status."""
+    add_turn(surface, "1", 1)
+    add_turn(surface, "2", 2, route="b", model_tier="fast")
+    add_turn(surface, "3", 3, terminal="error", completion_status=None)
+    assert run(surface, "overview", route="b")[0]["turns"] == 1
+    assert run(surface, "overview", tier="smart")[0]["turns"] == 2
+    assert run(surface, "overview", status="error")[0]["turns"] == 1
+
+
+def test_tools_follow_the_filter_on_tier(surface: duckdb.DuckDBPyConnection) -> None:
+    """Calls are counted for the turns of the chosen tier only, though a call itself names no tier."""
+    for turn_id, tier in (("1", "smart"), ("2", "fast")):
+        add_turn(surface, turn_id, 1, model_tier=tier)
+        surface.execute(
+            "INSERT INTO turn_tools VALUES (?, ?::TIMESTAMPTZ, 'a', 1, 'search', 'results', 5)",
+            [turn_id, (START + timedelta(minutes=1)).isoformat()],
+        )
+    assert next(row for row in run(surface, "tools") if row["name"] == "search")["calls"] == 2
+    assert next(row for row in run(surface, "tools", tier="fast") if row["name"] == "search")["calls"] == 1
+
+
+def test_stages_leave_out_what_did_not_run(surface: duckdb.DuckDBPyConnection) -> None:
+    """A stage that is absent counts in no percentile; one that took 0 ms does."""
+    add_turn(surface, "1", 1, auth_ms=0, retrieval_ms=40)
+    add_turn(surface, "2", 2, auth_ms=10)
+    turns = {row["stage"]: row["turns"] for row in run(surface, "stages")}
+    assert turns == {"auth_ms": 2, "retrieval_ms": 1, "total_ms": 2}
+
+
+@pytest.mark.parametrize(("pick", "expected"), [("newest", ["3", "2", "1"]), ("slowest", ["1", "3", "2"]), ("broken", ["2"])])
+def test_turn_list_is_picked_as_named(surface: duckdb.DuckDBPyConnection, pick: str, expected: list[str]) -> None:
+    """Newest by end, slowest by total, broken only those that broke."""
+    add_turn(surface, "1", 1, total_ms=900)
+    add_turn(surface, "2", 2, total_ms=10, broken=True)
+    add_turn(surface, "3", 3, total_ms=50)
+    assert [row["turn_id"] for row in run(surface, "turns", pick=pick)] == expected
+
+
+def test_neighbours_are_the_nearest_on_each_side(surface: duckdb.DuckDBPyConnection) -> None:
+    """Of a conversation, the turn just before and the one just after."""
+    for place in range(5):
+        add_turn(
+            surface, f"t{place}", place, conversation_id="cnv_1", started_at=(START + timedelta(minutes=place)).isoformat()
+        )
+    asked = {"turn_id": "t2", "started_at": (START + timedelta(minutes=2)).isoformat()}
+    assert {row["side"]: row["turn_id"] for row in run(surface, "turn_neighbours", **asked)} == {"before": "t1", "after": "t3"}
+
+
+def test_values_shown_for_reading_are_quoted() -> None:
+    """A value with a quote stays one literal in the text that people copy."""
+    assert "turn_id = 'x''; drop'" in queries.for_reading("show_turn", {"turn_id": "x'; drop"})

@@ -39,7 +39,7 @@ def main(path: Path | None, index_path: Path | None, query: str | None, *, rebui
             if query:
                 _try(index, query)
     except (RetrievalError, SettingsError) as error:
-        console.print(f"index: {escape(str(error))}", style="red", highlight=False)
+        console.print(f"index: {escape(str(error))}", style="red", highlight=False, soft_wrap=True)
         sys.exit(2)
 
 
@@ -56,11 +56,14 @@ def _show(report: BuildReport, console: Console) -> None:
         f"{report.documents} documents in {report.files} files, {report.passages} passages; "
         f"{report.changed} files new or changed, {report.removed} removed, {report.skipped_count} skipped; {report.seconds:.1f} s",
         highlight=False,
+        soft_wrap=True,
     )
     for skipped in report.skipped:
-        console.print(f"skipped {escape(skipped.where)}: {escape(skipped.why)}", style="yellow", highlight=False)
+        console.print(
+            f"skipped {escape(skipped.where)}: {escape(skipped.why)}", style="yellow", highlight=False, soft_wrap=True
+        )
     if (untold := report.skipped_count - len(report.skipped)) > 0:
-        console.print(f"and {untold} more", style="yellow", highlight=False)
+        console.print(f"and {untold} more", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _try(index: KnowledgeIndex, query: str) -> None:

@@ -75,12 +75,11 @@ def prepare(path: Path) -> None:
     with _opened(path) as connection:
         if _is_current(connection):
             return  # without a writer's lock: a refresh in progress keeps nobody from opening the index
+        if not all(table in _TABLES or table.startswith(("words_", "sqlite_")) for table in _tables(connection)):
+            raise IndexUnavailable(f"{path} is a database of something else; name another file for the index")
     with writing(path) as connection:
         if _is_current(connection):
             return  # another process was faster
-        tables = _tables(connection)
-        if not all(table in _TABLES or table.startswith(("words_", "sqlite_")) for table in tables):
-            raise IndexUnavailable(f"{path} is a database of something else; name another file for the index")
         for table in _TABLES:
             connection.execute(f"drop table if exists {table}")
         for statement in _SCHEMA.split(";"):  # not `executescript`, which would end the transaction first

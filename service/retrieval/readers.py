@@ -200,7 +200,7 @@ def _read_jsonl(path: Path, relative: str) -> Iterator[Item]:
 def _read_line(line: bytes, where: str, own_url: str) -> Iterator[Item]:
     try:
         row: Any = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         yield Skipped(where, f"no JSON: {error}")
         return
     text = _first(row, _TEXT_FIELDS) if isinstance(row, dict) else None

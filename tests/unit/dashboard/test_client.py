@@ -52,7 +52,9 @@ def test_cut_result_says_so() -> None:
     assert collector.query("SELECT 1", {}).truncated
 
 
-@pytest.mark.parametrize(("status", "kind"), [(400, QueryFailed), (403, QueryFailed), (408, QueryTimedOut), (503, CollectorBusy)])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, QueryFailed), (403, QueryFailed), (408, QueryTimedOut), (503, CollectorBusy)]
+)
 def test_problem_becomes_its_error(status: int, kind: type[QueryFailed]) -> None:
     """Each status that the surface names is an error of its own, with what the collector said."""
     problem = {"type": "about:blank", "title": "No", "status": status, "detail": "because"}
@@ -73,7 +75,9 @@ def test_answer_that_is_no_arrow_stream_is_unreadable() -> None:
         answering(lambda _: httpx2.Response(200, content=b"[]")).query("SELECT 1", {})
 
 
-@pytest.mark.parametrize("error", [httpx2.ConnectError("refused"), httpx2.ReadTimeout("slow"), httpx2.RemoteProtocolError("cut")])
+@pytest.mark.parametrize(
+    "error", [httpx2.ConnectError("refused"), httpx2.ReadTimeout("slow"), httpx2.RemoteProtocolError("cut")]
+)
 def test_network_failure_is_unreachable(error: httpx2.HTTPError) -> None:
     """Whatever the network did, the page learns one thing: there is no answer."""
 

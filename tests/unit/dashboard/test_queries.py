@@ -55,9 +55,7 @@ def add_turn(surface: duckdb.DuckDBPyConnection, turn_id: str, minute: float, **
         "total_ms": 100,
         **columns,
     }
-    surface.execute(
-        f"INSERT INTO turns ({', '.join(columns)}) VALUES ({', '.join(f'${name}' for name in columns)})", columns
-    )
+    surface.execute(f"INSERT INTO turns ({', '.join(columns)}) VALUES ({', '.join(f'${name}' for name in columns)})", columns)
 
 
 @pytest.mark.parametrize("name", EXECUTED)

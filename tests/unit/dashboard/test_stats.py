@@ -46,7 +46,9 @@ def test_thin_is_below_thirty_turns() -> None:
     assert below.thin
 
 
-@pytest.mark.parametrize(("turns", "buckets", "factor"), [(0, 72, 1), (100_000, 72, 1), (72 * 15, 72, 3), (10, 72, 6), (10, 8, 1)])
+@pytest.mark.parametrize(
+    ("turns", "buckets", "factor"), [(0, 72, 1), (100_000, 72, 1), (72 * 15, 72, 3), (10, 72, 6), (10, 8, 1)]
+)
 def test_merge_factor_makes_steps_that_hold_enough(turns: int, buckets: int, factor: int) -> None:
     """Thin traffic gets wider steps, but never fewer than a dozen of them."""
     assert merge_factor(turns, buckets) == factor

@@ -31,7 +31,8 @@ def test_duration_reads_in_the_unit_that_suits_it(ms: float | None, said: str) -
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(None, "–"), (0, "0%"), (0.0004, "<0.1%"), (0.0174, "1.7%"), (0.0995, "10%"), (0.64, "64%"), (1, "100%")]
+    ("value", "said"),
+    [(None, "–"), (0, "0%"), (0.0004, "<0.1%"), (0.0174, "1.7%"), (0.0995, "10%"), (0.64, "64%"), (1, "100%")],
 )
 def test_share_tells_small_ones_from_none(value: float | None, said: str) -> None:
     """A rate that is not zero never reads as 0%."""

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC
+from typing import Any
+
+import altair as alt
+import pytest
+
+from dashboard.charts import evidence, rate, stages
+from dashboard.charts.base import Chart
+from dashboard.charts.waterfall import COMMIT_LABEL, waterfall
+from dashboard.palette import DARK, LIGHT, Palette
+from dashboard.stages import ORDER
+from dashboard.stats import Bucket
+from dashboard.trace import Trace, read_trace
+from lastword.states import Stage
+from tests.unit.dashboard.trees import span_rows, turns
+
+MARKS_LIMIT = 2000
+HOUR_MS = 3_600_000
+
+
+def buckets(*counts: tuple[int, int]) -> list[Bucket]:
+    return [Bucket(place * 60_000, (place + 1) * 60_000, turns, broken) for place, (turns, broken) in enumerate(counts)]
+
+
+def stage_row(stage: str, period: str = "now", p95: float = 40) -> dict[str, Any]:
+    return {"period": period, "stage": stage, "turns": 9, "p50_ms": 12.0, "p95_ms": p95, "share": 0.25}
+
+
+def tool_row(name: str, results: int, empty: int = 0, error: int = 0, timeout: int = 0) -> dict[str, Any]:
+    counts = {"results": results, "empty": empty, "error": error, "timeout": timeout}
+    return {"name": name, "calls": sum(counts.values()), **counts, "duration_p95_ms": 40.0}
+
+
+def traces() -> list[Trace]:
+    return [read_trace(span_rows(turn)) for turn in turns(300)]
+
+
+def every_chart(palette: Palette) -> Iterator[Chart]:
+    run = buckets((100, 9), (10, 1), (0, 0), (40, 0))
+    yield rate.partial_rate(run, palette, UTC)
+    yield rate.route_rate(run, 0.2, palette, UTC, "knowledge")
+    yield stages.stage_latency([stage_row("auth_ms"), stage_row("total_ms"), stage_row("auth_ms", "before")], palette)
+    yield evidence.source_counts(
+        [{"route": "a", "sources_count": 0, "turns": 3}, {"route": "a", "sources_count": 14, "turns": 1}], palette
+    )
+    yield evidence.tools_called([tool_row("search", 8, 1, 1, 1), tool_row("clock", 2)], palette)
+    yield waterfall(traces()[0], palette)
+
+
+def layers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for layer in spec.get("layer", []):
+        yield layer
+        yield from layers(layer)
+
+
+def data_rows(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for each in [spec, *layers(spec)]:
+        yield from each.get("data", {}).get("values", [])
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
+def test_chart_is_valid_vega_lite(palette: Palette) -> None:
+    """Every chart passes the grammar's own schema, and is plain JSON."""
+    for chart in every_chart(palette):
+        json.dumps(chart.spec, allow_nan=False)
+        whole = {name: value for name, value in chart.spec.items() if name != "$schema"}
+        alt.LayerChart.from_dict(whole)
+
+
+def test_chart_keeps_its_data_below_the_top() -> None:
+    """Data at the top would be sent apart from the chart, which the browser then draws once without any."""
+    assert all("data" not in chart.spec for chart in every_chart(LIGHT))
+
+
+def test_chart_has_words_and_a_table() -> None:
+    """Nothing is said by a picture alone: a sentence made from the data, and the data as rows of texts."""
+    for chart in every_chart(LIGHT):
+        assert chart.alt.endswith(".")
+        assert chart.rows
+        assert len({tuple(row) for row in chart.rows}) == 1
+
+
+def test_longest_window_stays_within_the_limit_of_marks() -> None:
+    """As many buckets as a window can have, in as many layers as the chart draws."""
+    run = [Bucket(place * HOUR_MS, (place + 1) * HOUR_MS, 20 + place, 1) for place in range(72)]
+    spec = rate.partial_rate(run, LIGHT, UTC).spec
+    assert len(list(data_rows(spec))) * len(list(layers(spec))) <= MARKS_LIMIT
+
+
+def test_thin_bucket_is_marked_hollow() -> None:
+    """Below thirty turns a step is thin; at thirty it is not; without turns it is not drawn."""
+    rows = [row for row in data_rows(rate.partial_rate(buckets((30, 1), (29, 1), (0, 0)), LIGHT, UTC).spec) if "thin" in row]
+    assert [row["thin"] for row in rows] == [False, True]
+
+
+def test_interval_stays_inside_the_axis() -> None:
+    """A wide interval is cut at the axis and never widens it."""
+    run = buckets((1, 1), (400, 2))
+    top = rate.top_of_scale([run])
+    rows = [row for row in data_rows(rate.partial_rate(run, LIGHT, UTC).spec) if "high" in row]
+    assert all(row["high"] <= top for row in rows)
+    assert top < 0.2
+
+
+def test_small_multiples_share_one_scale() -> None:
+    """The same end of the axis, whatever each route's own rate."""
+    quiet, bad = buckets((100, 0)), buckets((100, 40))
+    top = rate.top_of_scale([quiet, bad])
+    domains = [
+        layer["encoding"]["y"]["scale"]["domain"]
+        for run in (quiet, bad)
+        for layer in layers(rate.route_rate(run, top, LIGHT, UTC, "r").spec)
+        if "scale" in layer.get("encoding", {}).get("y", {})
+    ]
+    assert domains == [[0, top], [0, top]]
+
+
+def test_rate_names_its_worst_trusted_step() -> None:
+    """The sentence names the worst step that holds enough turns, not the thin one above it."""
+    alt = rate.partial_rate(buckets((100, 12), (2, 2)), LIGHT, UTC).alt
+    assert "12 of 100 turns" in alt
+
+
+def test_stages_stand_in_the_machines_order() -> None:
+    """Whatever the order of the rows; the two marks come last."""
+    rows = [stage_row(column) for column, _, _ in reversed(ORDER)]
+    assert [row["Stage"] for row in stages.stage_latency(rows, LIGHT).rows] == [label for _, label, _ in ORDER]
+    assert [label for _, label, _ in ORDER[:-2]] == [stage.value.removesuffix("Ms") for stage in Stage]
+
+
+def test_stage_of_no_time_has_a_place_on_the_logarithmic_axis() -> None:
+    """Zero has no logarithm; the stage is drawn at the left end and reads as 0 ms."""
+    chart = stages.stage_latency([stage_row("auth_ms") | {"p50_ms": 0.0}], LIGHT)
+    assert all(row["p50"] > 0 for row in data_rows(chart.spec))
+    assert chart.rows[0]["p50"] == "0 ms"
+
+
+def test_answers_with_many_sources_share_the_last_bar() -> None:
+    """Ten and more are one bar, and the shares add up."""
+    rows = [{"route": "a", "sources_count": count, "turns": 1} for count in (0, 10, 11, 40)]
+    drawn = list(data_rows(evidence.source_counts(rows, LIGHT).spec))
+    assert drawn[-1]["sources"] == "10+"
+    assert drawn[-1]["turns"] == 3
+    assert sum(row["share"] for row in drawn) == pytest.approx(1)
+
+
+def test_share_without_source_counts_turns() -> None:
+    """Of all routes together, and per route with the worst first."""
+    rows = [
+        {"route": "a", "sources_count": 0, "turns": 1},
+        {"route": "a", "sources_count": 2, "turns": 3},
+        {"route": "b", "sources_count": 0, "turns": 2},
+    ]
+    assert evidence.without_source(rows) == (3, 6)
+    assert [row["Route"] for row in evidence.sources_by_route(rows)] == ["b", "a"]
+
+
+def test_tool_segments_add_up_to_its_calls() -> None:
+    """With results, empty, timeout and error stand side by side without gap or overlap."""
+    spec = evidence.tools_called([tool_row("search", 5, 2, 1, 1)], LIGHT).spec
+    segments = [row for row in data_rows(spec) if "outcome" in row]
+    assert [row["from"] for row in segments] == [0, 5, 7, 8]
+    assert segments[-1]["to"] == 9
+
+
+def test_waterfall_draws_the_commit_line_only_where_text_was_shown() -> None:
+    """The line stands at the first visible token; a turn that showed nothing has none."""
+    shown = next(trace for trace in traces() if trace.first_visible_ms)
+    silent = Trace(rows=shown.rows, has_root=True, first_visible_ms=None)
+    lines = [row for row in data_rows(waterfall(shown, LIGHT).spec) if row.get("said") == COMMIT_LABEL]
+    assert {row["from"] for row in lines} == {shown.first_visible_ms}
+    assert not [row for row in data_rows(waterfall(silent, LIGHT).spec) if row.get("said") == COMMIT_LABEL]
+
+
+def test_waterfall_has_a_row_per_span_and_no_tick_after_the_end() -> None:
+    """Rows by place, and an axis that ends where the turn ends."""
+    trace = traces()[0]
+    spec = waterfall(trace, LIGHT).spec
+    assert [row["place"] for row in data_rows(spec) if "indent" in row] == list(range(len(trace.rows)))
+    ticks = next(
+        layer["encoding"]["x"]["axis"]["values"] for layer in layers(spec) if layer.get("encoding", {}).get("x", {}).get("axis")
+    )
+    assert ticks[-1] <= max(row.end_ms for row in trace.rows)
+
+
+def test_palettes_have_the_same_meanings() -> None:
+    """Light and dark name the same phases, each with a colour of its own."""
+    assert list(LIGHT.phases) == list(DARK.phases)
+    for palette in (LIGHT, DARK):
+        assert len(set(palette.phases.values())) == len(palette.phases)

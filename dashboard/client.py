@@ -13,7 +13,7 @@ DashboardError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -76,9 +76,17 @@ class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     """What the collector says of itself; only what the pages use."""
 
     newest_turn_at: datetime | None = None
+    newest_ended_at: datetime | None = None
+    newest_ended_age_ms: float | None = None
     ingest_lag_ms: float | None = None
     turns: int | None = None
     version: str | None = None
+
+    def newest(self, now: datetime) -> datetime | None:
+        """When the newest stored turn ended, from whichever of its spellings the collector sends; none where nothing is stored."""
+        if self.newest_ended_age_ms is not None:
+            return now - timedelta(milliseconds=self.newest_ended_age_ms)
+        return self.newest_ended_at or self.newest_turn_at
 
 
 class _Problem(msgspec.Struct):

@@ -146,7 +146,7 @@ def _freshness_badge() -> None:
     except DashboardError as error:
         st.badge("collector does not answer", icon=":material/cloud_off:", color="red", help=str(error))
         return
-    newest, lag_ms = status.newest_turn_at, status.ingest_lag_ms
+    newest, lag_ms = status.newest(now()), status.ingest_lag_ms
     if newest is None:
         st.badge("no turn stored yet", icon=":material/hourglass_empty:", color="gray", help="Run `make demo`.")
         return

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import httpx2
 import pyarrow as pa
@@ -94,6 +95,20 @@ def test_status_reads_what_it_knows_and_ignores_the_rest() -> None:
     status = answering(lambda _: httpx2.Response(200, json=body)).status()
     assert status.newest_turn_at is not None
     assert status.turns == 4
+
+
+def test_newest_turn_is_read_from_any_spelling() -> None:
+    """An age or a time: both say when the newest turn ended; neither says that nothing is stored."""
+    now = datetime(2026, 11, 24, 12, 0, 10, tzinfo=UTC)
+    bodies: list[dict[str, object]] = [
+        {"newestEndedAgeMs": 10_000},
+        {"newestEndedAt": "2026-11-24T12:00:00Z"},
+        {"newestTurnAt": "2026-11-24T12:00:00Z"},
+    ]
+    for body in bodies:
+        status = answering(lambda _, body=body: httpx2.Response(200, json=body)).status()
+        assert status.newest(now) == datetime(2026, 11, 24, 12, tzinfo=UTC)
+    assert answering(lambda _: httpx2.Response(200, json={"turns": 0})).status().newest(now) is None
 
 
 def test_status_of_a_wrong_shape_is_unreadable() -> None:

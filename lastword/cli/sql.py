@@ -17,11 +17,15 @@ from rich.text import Text
 
 
 class QueryFailed(click.ClickException):
-    """Nothing to print: 1 where the query is wrong, 2 where nobody answers."""
+    """The query is wrong, or took too long."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    exit_code = 1
+
+
+class CollectorUnreachable(click.ClickException):
+    """Nobody answers."""
+
+    exit_code = 2
 
 
 @click.command()
@@ -68,7 +72,9 @@ def _run(url: str, query: str, max_rows: int, timeout_s: float) -> dict[str, Any
     try:
         response = httpx2.post(f"{url.rstrip('/')}/v1/sql", json=body, timeout=timeout_s + 10, trust_env=False)
     except httpx2.HTTPError as error:
-        raise QueryFailed(f"no answer from {url}: {error}\nIs the product running? Start it with `make up`.", 2) from error
+        raise CollectorUnreachable(
+            f"no answer from {url}: {error}\nIs the product running? Start it with `make up`."
+        ) from error
     if response.is_success:
         result: dict[str, Any] = response.json()
         return result
@@ -76,7 +82,7 @@ def _run(url: str, query: str, max_rows: int, timeout_s: float) -> dict[str, Any
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = f"HTTP {response.status_code}"
-    raise QueryFailed(detail, 1)
+    raise QueryFailed(detail)
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -1,47 +1,19 @@
 """Sources of an answer, from structured evidence.
 
-Owns the normal form of a URL and the order: by first evidence, one entry for a URL, keeping every origin. URLs in the answer's text are a
+Owns the order: by first evidence, one entry for a URL, keeping every origin. URLs in the answer's text are a
 fallback, used only where nothing structured was found.
 """
 
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from msgspec import Struct
 
 from lastword.events import Origin, SourceDetail
+from lastword.urls import normalize_url
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_TRACKING = re.compile(r"utm_\w+|gclid|dclid|fbclid|msclkid|yclid|igshid|mc_[ce]id|_hsenc|_hsmi|ref_src", re.IGNORECASE)
 _URL_IN_TEXT = re.compile(r"https?://[^\s<>\"'`\])}]+", re.IGNORECASE)
-_MAX_URL_CHARS = 2048
-
-
-def normalize_url(url: str) -> str | None:
-    """The normal form of an absolute http(s) URL: lower-case scheme and host, no default port, fragment or tracking parameter.
-
-    None where the text is no such URL.
-    """
-    if len(url) > _MAX_URL_CHARS:
-        return None
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError:
-        return None
-    scheme = parts.scheme.lower()
-    host = (parts.hostname or "").lower()
-    if scheme not in _DEFAULT_PORTS or not host:
-        return None
-    netloc = f"[{host}]" if ":" in host else host
-    if port is not None and port != _DEFAULT_PORTS[scheme]:
-        netloc = f"{netloc}:{port}"
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
-    kept = [(name, value) for name, value in pairs if not _TRACKING.fullmatch(name)]
-    query = parts.query if len(kept) == len(pairs) else urlencode(kept)
-    return urlunsplit((scheme, netloc, parts.path or "/", query, ""))
 
 
 class _Entry(Struct):

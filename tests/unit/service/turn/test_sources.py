@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lastword.events import Origin
-from service.turn.sources import SourceBook, normalize_url
+from lastword.urls import normalize_url
+from service.turn.sources import SourceBook
 
 
 @pytest.mark.parametrize(

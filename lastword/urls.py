@@ -15,10 +15,11 @@ def normalize_url(url: str) -> str | None:
 
     None where the text is no such URL.
     """
-    if len(url) > _MAX_URL_CHARS:
+    url = url.strip()
+    if len(url) > _MAX_URL_CHARS or any(character.isspace() for character in url):
         return None
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return None

@@ -18,8 +18,8 @@ from lastword.settings import Common, describe
 from lastword.states import PHASE_OF, STAGE_OF, Stage
 from service.routes import Route
 from service.settings import ServiceSettings
-from service.turn.policy import Budget, Closed, decide
 from service.turn.failures import REASON_OF, FailureKind
+from service.turn.policy import Budget, Closed, decide
 
 DOCS = Path(__file__).parent
 _PART = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -78,7 +78,7 @@ def routes() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
-    "states": states.diagram,
+    "states": lambda: f"```mermaid\n{states.diagram()}```\n",
     "stages": stages,
     "policy": policy,
     "routes": routes,

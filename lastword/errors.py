@@ -20,9 +20,9 @@ class IllegalTransition(LastwordError):
     """The transition table has no edge for this state and signal. Nothing was changed."""
 
     def __init__(self, state: str, signal: str) -> None:
-        super().__init__(f"no transition from state {state!r} on signal {signal!r}")
-        self.state = state
-        self.signal = signal
+        self.state = str(state)
+        self.signal = str(signal)
+        super().__init__(f"no transition from state {self.state!r} on signal {self.signal!r}")
 
 
 class WireError(LastwordError):

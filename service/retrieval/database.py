@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from service.retrieval.errors import IndexUnavailable
 
 VERSION = 2
 """Raised where the schema or what the readers make of a file changes."""
-MAX_READERS = 16
+MAX_READERS = 4
 """Connections that read at a time, over all threads."""
 READER_WAIT_S = 10.0
 WRITER_WAIT_S = 60.0
@@ -96,14 +97,27 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
     return {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
 
 
+class _Waiter:
+    """A thread that waits for a place, and the place once it is given."""
+
+    def __init__(self) -> None:
+        self.served = threading.Event()
+        self.connection: sqlite3.Connection | None = None
+
+
 class ReaderPool:
-    """At most `size` connections that read, opened when first needed. Thread-safe."""
+    """At most `size` connections that read, opened when first needed. Thread-safe.
+
+    A place that comes free goes to whoever has waited longest: with a plain semaphore the thread that has just let go takes it again before the one that
+    was woken, and under load some searches wait ten times as long as others.
+    """
 
     def __init__(self, path: Path, size: int = MAX_READERS) -> None:
         self._path = path
-        self._places = threading.BoundedSemaphore(size)
         self._lock = threading.Lock()
+        self._free_places = size
         self._idle: list[sqlite3.Connection] = []
+        self._waiters: deque[_Waiter] = deque()
         self._closed = False
 
     @contextmanager
@@ -113,43 +127,58 @@ class ReaderPool:
         Raises:
             IndexUnavailable: the pool is closed, every connection stayed busy, or the file is damaged.
         """
-        if not self._places.acquire(timeout=READER_WAIT_S):
-            raise IndexUnavailable(f"all readers of {self._path} were busy for {READER_WAIT_S:g} s")
+        connection = self._take_place()
         try:
-            connection = self._take()
-            try:
-                connection.execute("begin")
-                yield connection
-                connection.execute("rollback")
-            except BaseException:
+            if connection is None:
+                # It is used by one thread at a time, though not always by the one that opened it.
+                connection = sqlite3.connect(self._path, timeout=READER_WAIT_S, isolation_level=None, check_same_thread=False)
+                connection.execute("pragma query_only = on")
+            connection.execute("begin")
+            yield connection
+            connection.execute("rollback")
+        except BaseException as error:
+            if connection is not None:
                 connection.close()  # in whatever state it is: the next reader gets a fresh one
-                raise
-            self._give_back(connection)
-        except sqlite3.Error as error:
-            raise IndexUnavailable(f"{self._path} cannot be read: {error}") from error
-        finally:
-            self._places.release()
+            self._leave_place(None)
+            if isinstance(error, sqlite3.Error):
+                raise IndexUnavailable(f"{self._path} cannot be read: {error}") from error
+            raise
+        self._leave_place(connection)
 
-    def _take(self) -> sqlite3.Connection:
+    def _take_place(self) -> sqlite3.Connection | None:
+        """Waits for a place; an idle connection, or None where one has to be opened."""
         with self._lock:
             if self._closed:
                 raise IndexUnavailable(f"{self._path} is closed")
-            if self._idle:
-                return self._idle.pop()
-        # A connection is used by one thread at a time, though not always by the one that opened it.
-        connection = sqlite3.connect(self._path, timeout=READER_WAIT_S, isolation_level=None, check_same_thread=False)
-        connection.execute("pragma query_only = on")
-        return connection
-
-    def _give_back(self, connection: sqlite3.Connection) -> None:
+            if self._free_places:
+                self._free_places -= 1
+                return self._idle.pop() if self._idle else None
+            waiter = _Waiter()
+            self._waiters.append(waiter)
+        waiter.served.wait(READER_WAIT_S)
         with self._lock:
+            if waiter.served.is_set():
+                return waiter.connection
+            self._waiters.remove(waiter)
+        raise IndexUnavailable(f"all readers of {self._path} were busy for {READER_WAIT_S:g} s")
+
+    def _leave_place(self, connection: sqlite3.Connection | None) -> None:
+        with self._lock:
+            if self._waiters:
+                waiter = self._waiters.popleft()
+                waiter.connection = connection
+                waiter.served.set()
+                return
+            self._free_places += 1
+            if connection is None:
+                return
             if not self._closed:
                 self._idle.append(connection)
                 return
         connection.close()
 
     def close(self) -> None:
-        """Closes what is idle now, and the rest as soon as its reader is done. Idempotent."""
+        """Closes what is idle now, and the rest as soon as its readers, and those that already wait, are done. Idempotent."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

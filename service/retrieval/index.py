@@ -29,8 +29,11 @@ _WEIGHED_PER_HIT = 2  # documents: where so many of the best answer next to noth
 _PASSAGES_PER_HIT = 2
 _WEIGHTS = (4.0, 1.5, 1.0)  # of the section's title, the document's title, the text
 MIN_SHARE = 0.2
-"""A hit answers at least this share of the query, its words weighed by how rare they are: measured, a whole question that the corpus does not know lies
-below it, a long-winded one that it does know above it."""
+"""A hit answers at least this share of the query, its words weighed by how rare they are; measured, long-winded questions about what the corpus does
+know lie above it."""
+MIN_SHARE_OF_ONE_WORD = 0.28
+"""The same where a single word of the query is all that is found: one rare word of three is enough, one of four is not. Most questions about something
+else meet the corpus in one word."""
 
 _CANDIDATES = (
     "select words.rowid, passages.url, -bm25(words, ?, ?, ?) as score "
@@ -106,8 +109,8 @@ class KnowledgeIndex:
             for passage_id, url, score in rows:
                 documents.setdefault(url, _Document(score, [])).passage_ids.append(passage_id)
             best = list(documents.values())[: limit * _WEIGHED_PER_HIT]
-            shares = _shares(connection, terms, [document.passage_ids[0] for document in best])
-            hits = [document for document in best if shares[document.passage_ids[0]] >= MIN_SHARE]
+            relevant = _relevant(connection, terms, [document.passage_ids[0] for document in best])
+            hits = [document for document in best if document.passage_ids[0] in relevant]
             return tuple(self._passage(connection, hit) for hit in hits[:limit])
 
     def _passage(self, connection: sqlite3.Connection, hit: _Document) -> Passage:
@@ -172,10 +175,13 @@ def _stats(connection: sqlite3.Connection) -> IndexStats:
     return IndexStats(corpus=Path(corpus[0]) if corpus else None, files=files, documents=documents, passages=passages)
 
 
-def _shares(connection: sqlite3.Connection, terms: tuple[str, ...], passage_ids: list[int]) -> dict[int, float]:
-    """Which share of the query's weight each passage answers: a word weighs its inverse document frequency, one that the corpus lacks the most."""
+def _relevant(connection: sqlite3.Connection, terms: tuple[str, ...], passage_ids: list[int]) -> set[int]:
+    """Which passages answer enough of the query.
+
+    A word weighs its inverse document frequency, as BM25 has it: log(1 + (N - n + 0.5) / (n + 0.5)); one that the corpus lacks weighs most.
+    """
     total = connection.execute("select count(*) from passages").fetchone()[0]
-    answered = dict.fromkeys(passage_ids, 0.0)
+    weights: dict[int, list[float]] = {passage_id: [] for passage_id in passage_ids}
     asked = 0.0
     for term in terms:
         phrase = match_of((term,))
@@ -183,5 +189,9 @@ def _shares(connection: sqlite3.Connection, terms: tuple[str, ...], passage_ids:
         weight = math.log(1 + (total - found + 0.5) / (found + 0.5))
         asked += weight
         for (passage_id,) in connection.execute(_MATCHING, (phrase, json.dumps(passage_ids))) if found else ():
-            answered[passage_id] += weight
-    return {passage_id: weight / asked for passage_id, weight in answered.items()}
+            weights[passage_id].append(weight)
+
+    def floor(words: int) -> float:
+        return MIN_SHARE_OF_ONE_WORD if words == 1 else MIN_SHARE
+
+    return {passage_id for passage_id, found_here in weights.items() if sum(found_here) >= floor(len(found_here)) * asked}

@@ -84,7 +84,7 @@ def test_search_drops_what_answers_next_to_nothing(index, tmp_path):
 
 def test_search_takes_one_word_of_three_and_not_one_of_four(index, tmp_path):
     """Where a single word is found, it must carry more of the question than several words need to."""
-    index.refresh(lines(tmp_path / "c.jsonl", [{"text": f"alpha beta gamma{n} delta{n % 2}"} for n in range(50)]))
+    index.refresh(lines(tmp_path / "c.jsonl", [{"text": f"alpha beta gamma{n} delta{n % 2}"} for n in range(200)]))
     assert len(index.search("gamma7 unknown words")) == 1
     assert index.search("gamma7 other unknown words") == ()
     assert len(index.search("gamma7 delta1 other unknown words", 1)) == 1

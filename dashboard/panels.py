@@ -76,7 +76,10 @@ def nothing(empty: Empty) -> None:
 def failed(key: str, error: Exception) -> None:
     """Says that a panel failed, why as far as it is safe to say, and offers a retry."""
     mark = secrets.token_hex(3)
-    logger.error("panel %s failed (%s)", key, mark, exc_info=error)
+    if isinstance(error, DashboardError):
+        logger.warning("panel %s failed (%s): %s", key, mark, error)
+    else:
+        logger.error("panel %s failed (%s)", key, mark, exc_info=error)
     why = str(error) if isinstance(error, DashboardError) else "This panel has a bug; the log has its trace."
     with st.container(border=True, key=f"failed-{key}", gap="xsmall"):
         st.markdown(f":red-badge[failed] **{_headline(error)}**")

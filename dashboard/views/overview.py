@@ -26,7 +26,9 @@ Row = Mapping[str, Any]
 
 PICKS = ("newest", "slowest", "broken")
 _ZOOMED = "_zoomed"
-_ROUTE_CARD_PX = 300
+_ROUTE_CARD_PX = 240
+_MOST_COLUMNS = 5
+_NO_ROUTE = "(none)"
 
 
 def page() -> None:
@@ -140,8 +142,8 @@ def _routes() -> None:
     whole = [row for row in rows if row["bucket"] is None]
     if not whole:
         raise _no_turns(view)
-    # By the interval's lower end, not the rate itself: one broken turn of one is no worst route.
-    whole.sort(key=lambda row: (-stats.wilson(row["broken"], row["turns"])[0], -row["turns"]))
+    # By the interval's lower end, not the rate itself: one broken turn of one is no worst route. Turns that never reached a route come last.
+    whole.sort(key=lambda row: (row["route"] == _NO_ROUTE, -stats.wilson(row["broken"], row["turns"])[0], -row["turns"]))
     shown = whole[: settings().max_routes]
     # One width of step for all: the one that suits a route of middling traffic.
     middling = sorted(row["turns"] for row in shown)[len(shown) // 2]
@@ -162,7 +164,7 @@ def _routes() -> None:
         f"Partial rate in steps of {text.duration(view.bucket_ms * factor)}, all on one scale (0 to {text.share(top)}). "
         "Choose a route to filter the page on it."
     )
-    with st.grid(4, min_column_width=_ROUTE_CARD_PX - 60, gap="small"):
+    with st.grid(_columns(len(shown)), min_column_width=_ROUTE_CARD_PX, gap="small"):
         for row, drawn in zip(shown, charts, strict=True):
             with st.container(border=True, gap="xxsmall", key=f"route-card-{row['route']}"):
                 _route_head(row, view)
@@ -172,7 +174,18 @@ def _routes() -> None:
     panels.as_table(" ".join(drawn.alt for drawn in charts[:3]), [_route_reading(row) for row in whole], "routes")
 
 
+def _columns(cards: int) -> int:
+    """As many columns as leave the last row full or nearly so."""
+    return (
+        cards if cards <= _MOST_COLUMNS else min(range(3, _MOST_COLUMNS + 1), key=lambda columns: (-cards % columns, -columns))
+    )
+
+
 def _route_head(row: Row, view: View) -> None:
+    if row["route"] == _NO_ROUTE:
+        st.markdown("no route", help="These turns never ended, or ended before a route was chosen.")
+        st.markdown(_route_line(row))
+        return
     chosen = view.route == row["route"]
     pressed = st.button(
         row["route"],
@@ -183,9 +196,13 @@ def _route_head(row: Row, view: View) -> None:
         on_click=filters.choose_route,
         args=(row["route"],),
     )
-    st.markdown(f"**{text.share(row['broken'] / row['turns'])}** partial of {text.plural(row['turns'], 'turn')}")
+    st.markdown(_route_line(row))
     if pressed:
         st.rerun()
+
+
+def _route_line(row: Row) -> str:
+    return f"**{text.share(row['broken'] / row['turns'])}** partial of {text.plural(row['turns'], 'turn')}"
 
 
 def _route_reading(row: Row) -> dict[str, Any]:

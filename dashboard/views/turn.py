@@ -105,7 +105,11 @@ def _figures(turn: Row) -> None:
             "From acceptance; no text was shown where there is none.",
         ),
         ("Attempts", text.count(turn["attempts"]), f"Tries at the model. Tokens: {tokens or 'not reported'}."),
-        ("Sources", text.count(turn["sources_count"]), "Distinct addresses that the answer rests on."),
+        (
+            "Sources",
+            text.count(turn["sources_count"] if turn["terminal"] == "done" else None),
+            "Distinct addresses that the answer rests on.",
+        ),
         (
             "Tools with results",
             text.count(useful) if used else text.NONE,
@@ -159,8 +163,8 @@ def _agreement(turn: Row) -> None:
     compared = [row for row in rows if row.agrees is not None]
     off = [row.what for row in compared if not row.agrees]
     if not compared:
-        st.markdown("Nothing can be compared: the trace or the record is missing.")
-    elif off:
+        raise Empty("Nothing can be compared: the record or the root span is missing.")
+    if off:
         st.markdown(f":orange-badge[◐ no] {text.plural(len(off), 'value')} of {len(compared)} differ: {', '.join(off)}.")
     else:
         st.markdown(f":green-badge[✓ yes] All {len(compared)} values agree; times within {AGREEMENT_MS} ms.")

@@ -1,0 +1,314 @@
+"""The Overview and the Turn page in a real browser, on a real collector with synthetic turns. Screenshots land in artifacts/."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.support.product import answers, free_port, wait_for
+from tests.support.synthetic import post
+from tests.support.synthetic_turns import synthesize
+from tests.support.synthetic_world import SyntheticTurn
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "artifacts"
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+IDLE = '[data-test-script-state="notRunning"]'
+PANELS = ("figures", "rate", "routes", "stages", "sources", "tools", "turns")
+TURNS = 1500
+HOURS = 5.0
+
+
+class Program:
+    """One of the product's programs as a child process."""
+
+    def __init__(self, module: str, ready: str, **environment: str) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LASTWORD_", "STREAMLIT_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module], cwd=ROOT, env={**clean, **environment}, stdin=subprocess.DEVNULL
+        )
+        wait_for(lambda: answers(ready), 60, f"{module} did not start")
+
+    def stop(self) -> int:
+        """Ends it as an operator does; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+@dataclass
+class Stack:
+    """A collector and a dashboard that reads it."""
+
+    collector_url: str
+    url: str
+    collector: Program
+    dashboard: Program
+    turns: list[SyntheticTurn] = field(default_factory=list)
+
+
+def start(folder: Path, **environment: str) -> Stack:
+    collector_port, port = free_port(), free_port()
+    collector_url, url = f"http://127.0.0.1:{collector_port}", f"http://127.0.0.1:{port}"
+    collector = Program(
+        "collector", f"{collector_url}/v1/status", LASTWORD_COLLECTOR_PORT=str(collector_port), LASTWORD_DATA_DIR=str(folder)
+    )
+    dashboard = Program(
+        "dashboard",
+        f"{url}/_stcore/health",
+        LASTWORD_DASHBOARD_PORT=str(port),
+        LASTWORD_DASHBOARD_COLLECTOR_URL=collector_url,
+        **environment,
+    )
+    return Stack(collector_url, url, collector, dashboard)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    running = start(tmp_path_factory.mktemp("collector"))
+    running.turns = list(synthesize(TURNS, seed=11, hours=HOURS))
+    post(running.collector_url, running.turns)
+    yield running
+    running.dashboard.stop()
+    running.collector.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no {CHROMIUM}")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1440, "height": 1000}, timezone_id="Europe/Zurich")
+    context.set_default_timeout(20_000)
+    yield context.new_page()
+    context.close()
+
+
+def visit(page: Page, address: str, *, shows: str) -> None:
+    """Opens an address and waits until the page stands still with what it should show."""
+    page.goto(address)
+    page.locator(shows).first.wait_for()
+    page.locator(IDLE).wait_for()
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
+
+
+def keep(page: Page, name: str) -> None:
+    """A screenshot of the whole page: Streamlit scrolls inside, so the window grows first."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    size = page.viewport_size
+    assert size is not None
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": size["width"], "height": max(size["height"], height + 20)})
+    page.locator(IDLE).wait_for()
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
+    page.set_viewport_size(size)
+
+
+def query(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than its window."""
+    wider: int = page.evaluate(
+        "(() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth; })()"
+    )
+    return wider
+
+
+def interrupted(stack: Stack) -> str:
+    """A turn that was retried, showed text and broke: it has everything that the Turn page can show."""
+    return next(
+        turn.accepted.turn_id
+        for turn in stack.turns
+        if turn.done and turn.done.done and turn.done.done.completion_status == "interrupted" and turn.done.done.sources
+    )
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack, scheme: Any, width: int) -> None:
+    """Every panel is drawn, none failed, nothing is wider than the window, and no request leaves for another host."""
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, timezone_id="Europe/Zurich")
+    page = context.new_page()
+    foreign: list[str] = []
+    broken: list[str] = []
+    page.on("request", lambda request: foreign.append(request.url) if _is_foreign(request.url) else None)
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    visit(page, f"{stack.url}/?window=6h", shows=".lw-turns")
+    for panel in PANELS:
+        expect(page.locator(f".st-key-panel-{panel}")).to_be_visible()
+    expect(page.locator('[class*="st-key-chart-"] svg.marks').first).to_be_attached()
+    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    assert overflow(page) == 0
+    keep(page, f"overview-{scheme}-{width}")
+    visit(page, f"{stack.url}/turn?id={interrupted(stack)}", shows=".lw-timeline")
+    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    assert overflow(page) == 0
+    expect(page.locator(".st-key-wide-spans")).to_be_visible(visible=width > 640)
+    expect(page.locator(".st-key-narrow-spans")).to_be_visible(visible=width <= 640)
+    keep(page, f"turn-{scheme}-{width}")
+    assert foreign == []
+    assert broken == []
+    context.close()
+
+
+def _is_foreign(url: str) -> bool:
+    return not url.startswith(("data:", "blob:")) and urlsplit(url).hostname != "127.0.0.1"
+
+
+def test_figures_are_those_of_the_stored_turns(page: Page, stack: Stack) -> None:
+    """The first card counts the turns that were sent."""
+    visit(page, f"{stack.url}/?window=24h", shows=".lw-turns")
+    shown = page.locator('.st-key-panel-figures [data-testid="stMetricValue"]').first.inner_text()
+    ended = sum(turn.done is not None for turn in stack.turns)
+    assert ended <= int(shown.replace(",", "")) <= len(stack.turns)
+
+
+def test_drag_zooms_in_and_back_zooms_out(page: Page, stack: Stack) -> None:
+    """A drag across the rate becomes a window in the URL; Back restores the one before."""
+    visit(page, f"{stack.url}/?window=6h", shows=".lw-turns")
+    chart = page.locator('[class*="st-key-chart-rate"] svg.marks')
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.65, box["y"] + 60, steps=5)
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 60, steps=5)
+    page.mouse.up()
+    page.wait_for_url("**window=custom**")
+    assert {"from", "to"} <= set(query(page))
+    expect(page.locator('[class*="st-key-chart-rate-live"]')).to_have_count(0)
+    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    page.go_back()
+    expect(page.locator('[class*="st-key-chart-rate-live"]').first).to_be_visible()
+    assert query(page)["window"] == ["6h"]
+
+
+def test_route_card_filters_the_page_and_the_link_keeps_it(page: Page, stack: Stack) -> None:
+    """A click on a route filters everything; opening the same address elsewhere shows the same turns."""
+    visit(page, f"{stack.url}/?window=6h", shows=".lw-turns")
+    page.locator(".st-key-filter-lookup button").first.click()
+    page.wait_for_url("**route=lookup**")
+    expect(page.locator(".st-key-panel-routes [class*='st-key-route-card-']")).to_have_count(1)
+    visit(page, page.url, shows=".lw-turns")
+    routes = {cell.inner_text() for cell in page.locator(".lw-turns tbody tr td:nth-child(3)").all()}
+    assert routes == {"lookup"}
+
+
+def test_row_opens_its_turn_and_back_returns_to_the_list(page: Page, stack: Stack) -> None:
+    """A row leads to its turn with the filters in the address; Back leads to the same list."""
+    visit(page, f"{stack.url}/?window=6h&pick=broken", shows=".lw-turns")
+    link = page.locator(".lw-turns a").first
+    turn_id = link.get_attribute("data-open")
+    link.click()
+    page.locator(".lw-head").wait_for()
+    assert query(page) == {"id": [turn_id], "window": ["6h"], "pick": ["broken"]}
+    page.go_back()
+    page.locator(".lw-turns").wait_for()
+    assert page.locator(".lw-turns a").first.get_attribute("data-open") == turn_id
+
+
+def test_turn_page_tells_the_whole_turn(page: Page, stack: Stack) -> None:
+    """Head, waterfall, timeline, record and sources are there, and record and trace agree."""
+    turn_id = interrupted(stack)
+    turn = next(each for each in stack.turns if each.accepted.turn_id == turn_id)
+    assert turn.done is not None
+    assert turn.done.done is not None
+    visit(page, f"{stack.url}/turn?id={turn_id}", shows=".lw-timeline")
+    expect(page.locator(".lw-head h1")).to_have_text(turn_id)
+    expect(page.locator(".lw-head")).to_contain_text("interrupted")
+    chart = page.locator(".st-key-wide-spans svg.marks")
+    expect(chart).to_contain_text("first visible token: no retry after this")
+    expect(chart).to_contain_text("kept partial")
+    expect(page.locator(".st-key-panel-agreement")).to_contain_text("yes")
+    expect(page.locator(".lw-card")).to_have_count(len(turn.done.done.sources))
+    expect(page.locator(".st-key-panel-sql")).to_contain_text(turn_id)
+    with page.expect_download() as download:
+        page.locator(".st-key-panel-record button", has_text="done.json").click()
+    assert '"completionStatus": "interrupted"' in Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def test_search_finds_a_turn_by_its_trace(page: Page, stack: Stack) -> None:
+    """Opened without an id the page is a search: the beginning of a trace id leads to the turn."""
+    turn = stack.turns[0].accepted
+    visit(page, f"{stack.url}/turn", shows=".st-key-url-q")
+    page.locator(".st-key-url-q input").fill(turn.trace_id[:20])
+    page.keyboard.press("Enter")
+    expect(page.locator(".lw-turns a")).to_have_count(1)
+    page.locator(".lw-turns a").click()
+    expect(page.locator(".lw-head h1")).to_have_text(turn.turn_id)
+
+
+def test_turn_that_is_not_stored_is_said_to_be_missing(page: Page, stack: Stack) -> None:
+    """An unknown id is neither an error nor an empty turn."""
+    page.goto(f"{stack.url}/turn?id=trn_nowhere")
+    expect(page.get_by_text("No turn trn_nowhere is stored.")).to_be_visible()
+
+
+def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path) -> None:
+    """An empty store says what to run; turns appear without a reload; a dead collector is shown as failed and never as zero."""
+    running = start(tmp_path, LASTWORD_DASHBOARD_REFRESH_S="1", LASTWORD_DASHBOARD_CACHE_S="1")
+    try:
+        page.goto(running.url)
+        expect(page.get_by_text("No turn is stored yet.")).to_be_visible()
+        expect(page.locator(".st-key-panel-nothing")).to_contain_text("make demo")
+        post(running.collector_url, list(synthesize(120, seed=5, hours=0.5)))
+        page.locator(".lw-turns").wait_for()
+        running.collector.stop()
+        failed = page.locator('[class*="st-key-failed-"]')
+        expect(failed).to_have_count(len(PANELS))
+        expect(failed.first).to_contain_text("The collector does not answer")
+        expect(failed.first.locator("button", has_text="Retry")).to_be_visible()
+        expect(page.locator('[data-testid="stMetricValue"]')).to_have_count(0)
+        keep(page, "overview-failed")
+    finally:
+        if running.collector.process.poll() is None:
+            running.collector.stop()
+        assert running.dashboard.stop() == 0
+
+
+def test_dashboard_listens_on_loopback_only(stack: Stack) -> None:
+    """Without settings nobody outside this machine can reach the pages."""
+    assert httpx2.get(f"{stack.url}/_stcore/health", trust_env=False).status_code == 200
+    port = urlsplit(stack.url).port
+    listening = [
+        line.split()[1]
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/{stack.dashboard.process.pid}/net/{name}").read_text(encoding="ascii").splitlines()[1:]
+        if line.split()[3] == "0A" and int(line.split()[1].rsplit(":", 1)[1], 16) == port
+    ]
+    assert listening == [f"0100007F:{port:04X}"]

@@ -159,7 +159,7 @@ def tools_called(rows: Sequence[Row], palette: Palette) -> Chart:
                     "field": "outcome",
                     "type": "nominal",
                     "scale": {"domain": list(colours), "range": list(colours.values())},
-                    "legend": {"orient": "bottom", "title": None, "columns": 4},
+                    "legend": {"orient": "bottom", "title": None, "columns": 2},
                 },
                 "tooltip": tooltip(("tool", "Tool"), ("outcome", "Outcome"), ("said", "Calls")),
             },

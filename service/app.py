@@ -99,8 +99,15 @@ class Parts:
         """Whether questions can be answered from the corpus."""
         return self._index_built.is_set()
 
-    def build_index(self, corpus: Path) -> None:
-        """Brings the index up to date with its corpus; runs in a thread of its own while the process starts."""
+    def build_index(self) -> None:
+        """Brings the index up to date with its corpus; runs in a thread of its own while the process starts.
+
+        Without a corpus in the settings, the one that the index was built from last is kept: `lastword index PATH` is not undone by a restart.
+        """
+        corpus = self.index.stats().corpus
+        settings = self.service.deps.settings
+        if settings.corpus or corpus is None or not corpus.exists():
+            corpus = settings.corpus_path
         try:
             report = self.index.refresh(corpus)
             logger.info(
@@ -151,8 +158,7 @@ def create_app(parts: Parts) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        corpus = settings.corpus_path
-        builder = threading.Thread(target=parts.build_index, args=(corpus,), name="index", daemon=True)
+        builder = threading.Thread(target=parts.build_index, name="index", daemon=True)
         builder.start()
         try:
             yield

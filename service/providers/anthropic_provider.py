@@ -1,0 +1,358 @@
+"""The provider `anthropic`: Claude models through Anthropic's own SDK. The only module that imports it.
+
+Owns the translation: a request of ours to the Messages API, its stream of events to ours, and every exception of the SDK and of the HTTP library below it to a kind of failure. The SDK's
+retries are off, because retries belong to the policy, and so is its tracing, or tokens would be counted twice. A call can be aborted in every phase: connections are not kept, so each
+call knows its own socket, and shutting that down wakes a blocked reader.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic.types import RawContentBlockDeltaEvent, RawContentBlockStartEvent, RawMessageDeltaEvent, RawMessageStartEvent
+
+from lastword.events import Usage
+from service.providers.port import (
+    AssistantBlocks,
+    AssistantText,
+    Ended,
+    Evidence,
+    ModelEvent,
+    ModelRequest,
+    Passage,
+    Said,
+    Started,
+    TextDelta,
+    ToolResult,
+    ToolUse,
+    UserText,
+)
+from service.turn.failures import AttemptFailed, FailureKind
+
+_K = FailureKind
+KIND_OF_CLASS: dict[type[BaseException], FailureKind] = {
+    anthropic.RateLimitError: _K.RATE_LIMITED,
+    anthropic._exceptions.OverloadedError: _K.OVERLOADED,  # noqa: SLF001 - the SDK raises it and does not export it
+    anthropic._exceptions.ServiceUnavailableError: _K.OVERLOADED,  # noqa: SLF001 - likewise
+    anthropic.RequestTimeoutError: _K.SERVER_ERROR,
+    anthropic.ConflictError: _K.SERVER_ERROR,
+    anthropic.InternalServerError: _K.SERVER_ERROR,
+    anthropic.APIStatusError: _K.BAD_REQUEST,  # every other 4xx: the same request would fail again
+    anthropic.APITimeoutError: _K.NETWORK,
+    anthropic.APIConnectionError: _K.NETWORK,
+    anthropic.APIResponseValidationError: _K.CORRUPT,
+    anthropic.APIWebhookValidationError: _K.INTERNAL,
+    anthropic.APIError: _K.SERVER_ERROR,
+    anthropic._exceptions.CredentialsError: _K.BAD_REQUEST,  # noqa: SLF001 - likewise
+    anthropic._exceptions.RetryableError: _K.SERVER_ERROR,  # noqa: SLF001 - likewise
+    anthropic.AnthropicError: _K.INTERNAL,
+    httpx2.UnsupportedProtocol: _K.BAD_REQUEST,
+    httpx2.LocalProtocolError: _K.INTERNAL,
+    httpx2.RemoteProtocolError: _K.NETWORK,
+    httpx2.DecodingError: _K.CORRUPT,
+    httpx2.TooManyRedirects: _K.BAD_REQUEST,
+    httpx2.TransportError: _K.NETWORK,
+    httpx2.RequestError: _K.NETWORK,
+    httpx2.HTTPStatusError: _K.SERVER_ERROR,
+    httpx2.HTTPError: _K.NETWORK,
+    httpx2.InvalidURL: _K.BAD_REQUEST,
+    httpx2.CookieConflict: _K.INTERNAL,
+    httpx2.StreamError: _K.NETWORK,
+    httpx2.SSEError: _K.CORRUPT,
+    json.JSONDecodeError: _K.CORRUPT,
+    UnicodeDecodeError: _K.CORRUPT,
+    OSError: _K.NETWORK,
+}
+"""What each exception means. The nearest base class counts; a test walks every class of both libraries."""
+
+_KIND_OF_TYPE = {
+    "overloaded_error": _K.OVERLOADED,
+    "rate_limit_error": _K.RATE_LIMITED,
+    "api_error": _K.SERVER_ERROR,
+    "timeout_error": _K.SERVER_ERROR,
+}
+"""The provider's own word, which counts before the class: inside a stream every error arrives with status 200."""
+
+
+def kind_of_class(cls: type[BaseException]) -> FailureKind | None:
+    """The kind of an exception class, by its nearest base class in the table."""
+    return next((KIND_OF_CLASS[base] for base in cls.__mro__ if base in KIND_OF_CLASS), None)
+
+
+def failure_of(error: Exception) -> AttemptFailed:
+    """The failure that an exception means. Carries no text of the provider's: that could hold anything."""
+    kind = kind_of_class(type(error)) or FailureKind.INTERNAL
+    error_type = type(error).__name__
+    request_id, retry_after_s = None, None
+    if isinstance(error, anthropic.APIStatusError):
+        word = getattr(error, "type", None)
+        if isinstance(word, str):
+            kind, error_type = _KIND_OF_TYPE.get(word, kind), word
+        request_id = error.request_id
+        retry_after_s = _retry_after_s(error.response.headers.get("retry-after"))
+    return AttemptFailed(kind, type(error).__name__, error_type=error_type, retry_after_s=retry_after_s, request_id=request_id)
+
+
+def _retry_after_s(text: str | None) -> float | None:
+    """Seconds from a `retry-after` header, which holds seconds or a date."""
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(text))
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
+    return None
+
+
+class _Transport(httpx2.HTTPTransport):
+    """Tells the call of the present thread which socket it got."""
+
+    def __init__(self, local: threading.local) -> None:
+        super().__init__(limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0))
+        self._local = local
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        call: AnthropicCall | None = getattr(self._local, "call", None)
+        if call is not None:
+            request.extensions = {**request.extensions, "trace": call.on_transport}
+        return super().handle_request(request)
+
+
+class AnthropicProvider:
+    """Starts calls to the Messages API. Thread-safe: one client, one connection a call."""
+
+    name = "anthropic"
+
+    def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
+        self._local = threading.local()
+        self._http = httpx2.Client(transport=_Transport(self._local), trust_env=False)
+        self._client = anthropic.Anthropic(
+            api_key=api_key, base_url=base_url, max_retries=0, http_client=self._http, open_telemetry=False
+        )
+
+    def start(self, request: ModelRequest) -> AnthropicCall:
+        """A call, not yet begun."""
+        return AnthropicCall(self._client, self._local, request)
+
+    def close(self) -> None:
+        """Closes the client."""
+        self._http.close()
+
+
+class AnthropicCall:
+    """One call to the Messages API."""
+
+    def __init__(self, client: anthropic.Anthropic, local: threading.local, request: ModelRequest) -> None:
+        self._client = client
+        self._local = local
+        self._request = request
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._aborted = False
+        self._usage = Usage(complete=False)
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._json: dict[int, list[str]] = {}
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens as far as the provider has told."""
+        return self._usage
+
+    def on_transport(self, event: str, info: dict[str, Any]) -> None:
+        """Learns of the socket, from the HTTP library's own trace of the connection."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            found = info["return_value"].get_extra_info("socket")
+            with self._lock:
+                self._socket = found
+                aborted = self._aborted
+            if aborted:
+                _shut_down(found)
+
+    def abort(self) -> None:
+        """Wakes the reader by shutting the socket down; one that has no socket yet finds out when it gets it."""
+        with self._lock:
+            self._aborted = True
+            found = self._socket
+        if found is not None:
+            _shut_down(found)
+
+    def __iter__(self) -> Iterator[ModelEvent]:
+        """Runs the call."""
+        ended = False
+        self._local.call = self
+        try:
+            if self._aborted:
+                raise AttemptFailed(FailureKind.NETWORK, "aborted", error_type="aborted")
+            with self._client.messages.create(**render(self._request), stream=True, timeout=self._timeout()) as stream:
+                request_id = stream.response.headers.get("request-id")
+                for event in stream:
+                    for item in self._translate(event, request_id):
+                        ended = ended or isinstance(item, Ended)
+                        yield item
+        except AttemptFailed:
+            raise
+        except Exception as error:  # the boundary to the SDK: every exception becomes a failure that the policy knows
+            raise failure_of(error) from error
+        finally:
+            self._local.call = None
+            with self._lock:
+                self._socket = None
+        if not ended:  # the SDK does not notice: a stream that was cut looks finished to it
+            raise AttemptFailed(FailureKind.TRUNCATED, "no message_stop", error_type="stream_truncated")
+
+    def _timeout(self) -> httpx2.Timeout:
+        return httpx2.Timeout(self._request.read_timeout_s, connect=self._request.connect_timeout_s)
+
+    def _translate(self, event: Any, request_id: str | None) -> Iterator[ModelEvent]:
+        match event.type:
+            case "message_start":
+                started: RawMessageStartEvent = event
+                message = started.message
+                self._usage = Usage(
+                    input_tokens=message.usage.input_tokens,
+                    output_tokens=message.usage.output_tokens,
+                    cache_read_tokens=message.usage.cache_read_input_tokens or 0,
+                    cache_write_tokens=message.usage.cache_creation_input_tokens or 0,
+                    complete=False,
+                )
+                yield Started(response_id=message.id, model=message.model, request_id=request_id)
+            case "content_block_start":
+                yield from self._begin_block(event)
+            case "content_block_delta":
+                yield from self._extend_block(event)
+            case "content_block_stop":
+                yield from self._end_block(event.index)
+            case "message_delta":
+                self._finish(event)
+            case "message_stop":
+                blocks = tuple(self._blocks[index] for index in sorted(self._blocks))
+                yield Ended(stop_reason=self._stop_reason, usage=self._usage, blocks=blocks)
+            case _:
+                pass  # kinds of events that later versions add
+
+    _stop_reason: str | None = None
+
+    def _finish(self, event: RawMessageDeltaEvent) -> None:
+        """The last word on the stop reason and on tokens; counts are cumulative."""
+        self._stop_reason = event.delta.stop_reason
+        told, known = event.usage, self._usage
+        self._usage = Usage(
+            input_tokens=known.input_tokens if told.input_tokens is None else told.input_tokens,
+            output_tokens=told.output_tokens,
+            cache_read_tokens=told.cache_read_input_tokens or known.cache_read_tokens,
+            cache_write_tokens=told.cache_creation_input_tokens or known.cache_write_tokens,
+            complete=True,
+        )
+
+    def _begin_block(self, event: RawContentBlockStartEvent) -> Iterator[ModelEvent]:
+        block = event.content_block.model_dump(mode="json", exclude_unset=True)
+        self._blocks[event.index] = block
+        if block["type"] == "text" and block.get("text"):
+            yield TextDelta(block["text"])
+        if block["type"] == "web_search_tool_result" and isinstance(block.get("content"), list):
+            for result in block["content"]:
+                if isinstance(result.get("url"), str):
+                    yield Evidence(url=result["url"], title=result.get("title"))
+
+    def _extend_block(self, event: RawContentBlockDeltaEvent) -> Iterator[ModelEvent]:
+        block, delta = self._blocks.setdefault(event.index, {"type": "text", "text": ""}), event.delta
+        match delta.type:
+            case "text_delta":
+                block["text"] = block.get("text", "") + delta.text
+                if delta.text:
+                    yield TextDelta(delta.text)
+            case "input_json_delta":
+                self._json.setdefault(event.index, []).append(delta.partial_json)
+            case "thinking_delta":
+                block["thinking"] = block.get("thinking", "") + delta.thinking
+            case "signature_delta":
+                block["signature"] = delta.signature
+            case "citations_delta":
+                citation = delta.citation.model_dump(mode="json", exclude_unset=True)
+                block["citations"] = [*(block.get("citations") or []), citation]
+                url = citation.get("url") or citation.get("source")
+                if isinstance(url, str):
+                    yield Evidence(url=url, title=citation.get("title"))
+
+    def _end_block(self, index: int) -> Iterator[ModelEvent]:
+        block = self._blocks.get(index, {})
+        if index in self._json:
+            text = "".join(self._json.pop(index))
+            block["input"] = json.loads(text) if text.strip() else {}
+        if block.get("type") == "tool_use":
+            arguments = block.get("input")
+            yield ToolUse(id=block["id"], name=block["name"], input=arguments if isinstance(arguments, dict) else {})
+
+
+def _shut_down(found: socket.socket) -> None:
+    """Ends both directions. The plain socket's own method: an SSL socket's would throw its state away under the reader."""
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(found, socket.SHUT_RDWR)
+
+
+# --- requests
+
+
+def render(request: ModelRequest) -> dict[str, Any]:
+    """The Messages API's arguments for a request of ours."""
+    arguments: dict[str, Any] = {
+        "model": request.model,
+        "max_tokens": request.max_output_tokens,
+        "messages": _messages(request),
+    }
+    if request.system:
+        arguments["system"] = request.system
+    if request.tools:
+        arguments["tools"] = [
+            {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema} for tool in request.tools
+        ]
+    return arguments
+
+
+def _messages(request: ModelRequest) -> list[dict[str, Any]]:
+    """The transcript as messages; neighbours of one role are one message, and the evidence stands before the last question."""
+    last_question = max(index for index, said in enumerate(request.transcript) if isinstance(said, UserText))
+    messages: list[dict[str, Any]] = []
+    for index, said in enumerate(request.transcript):
+        role, blocks = _blocks_of(said)
+        if index == last_question:
+            blocks = [*(_search_result(passage) for passage in request.passages), *blocks]
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += blocks
+        else:
+            messages.append({"role": role, "content": blocks})
+    return messages
+
+
+def _blocks_of(said: Said) -> tuple[str, list[dict[str, Any]]]:
+    match said:
+        case UserText(text=text):
+            return "user", [{"type": "text", "text": text}]
+        case AssistantText(text=text):
+            return "assistant", [{"type": "text", "text": text}]
+        case AssistantBlocks(blocks=blocks):
+            return "assistant", list(blocks)
+        case ToolResult():
+            content = [_search_result(passage) for passage in said.passages] or [{"type": "text", "text": said.text}]
+            return "user", [
+                {"type": "tool_result", "tool_use_id": said.tool_use_id, "content": content, "is_error": said.is_error}
+            ]
+
+
+def _search_result(passage: Passage) -> dict[str, Any]:
+    return {
+        "type": "search_result",
+        "source": passage.url,
+        "title": passage.title or passage.url,
+        "content": [{"type": "text", "text": passage.text}],
+        "citations": {"enabled": True},
+    }

@@ -1,0 +1,243 @@
+"""The anthropic provider over real HTTP, against a server that speaks the Messages streaming protocol."""
+
+import inspect
+import threading
+import time
+
+import anthropic
+import httpx2
+import pytest
+
+from lastword.events import CompletionStatus, Reason, Usage
+from lastword.grammar import TurnGrammar
+from service.providers.anthropic_provider import AnthropicProvider, kind_of_class
+from service.providers.port import (
+    AssistantBlocks,
+    Ended,
+    Evidence,
+    ModelRequest,
+    Passage,
+    TextDelta,
+    ToolResult,
+    ToolSpec,
+    ToolUse,
+    UserText,
+)
+from service.tools.builtins import default_registry
+from service.turn.failures import AttemptFailed, FailureKind
+from tests.support.fake_anthropic import SOURCE, WEB, WORDS, FakeAnthropic
+from tests.support.scripted import PASSAGES, Scene, events_of
+
+KEY = "sk-ant-test-secret"
+TEXT = "".join(WORDS)
+SEARCH = ToolSpec(
+    name="search_knowledge", description="d", input_schema={"type": "object", "properties": {"query": {"type": "string"}}}
+)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with FakeAnthropic() as fake:
+        yield fake
+
+
+@pytest.fixture
+def provider(server):
+    server.calls.clear()
+    server.tries.clear()
+    made = AnthropicProvider(api_key=KEY, base_url=server.url)
+    yield made
+    made.close()
+
+
+def request(script, *later, **fields):
+    return ModelRequest(
+        model="claude-test", system="Be brief.", transcript=(UserText(f"why? [[script:{script}]]"), *later), **fields
+    )
+
+
+def run(provider, script, *later, **fields):
+    return list(provider.start(request(script, *later, **fields)))
+
+
+def failure(provider, script):
+    with pytest.raises(AttemptFailed) as caught:
+        run(provider, script)
+    assert KEY not in str(caught.value)
+    assert "sk-ant-000" not in str(caught.value)
+    return caught.value
+
+
+def text_of(events):
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_text_and_usage_arrive(provider, server):
+    """Text, the provider's ids, and the cumulative usage with cache tokens; the SDK adds no tracing header."""
+    started, *_, ended = events = run(provider, "text, ping, end")
+    assert (started.response_id, started.model, started.request_id) == ("msg_fake", "claude-fake", "req_fake")
+    assert text_of(events) == TEXT
+    assert ended == Ended(
+        stop_reason="end_turn",
+        usage=Usage(input_tokens=11, output_tokens=7, cache_read_tokens=3, cache_write_tokens=2),
+        blocks=({"type": "text", "text": TEXT},),
+    )
+    assert server.calls[0]["headers"]["authorization"] == f"Bearer {KEY}"
+    assert "traceparent" not in server.calls[0]["headers"]
+
+
+def test_tool_use_is_assembled_and_its_result_sent_back(provider, server):
+    """Input that comes in pieces is one object; the next call carries the use unchanged, and the result with its evidence."""
+    events = run(provider, "thinking, tool | text, end", tools=(SEARCH,))
+    use, ended = events[-2:]
+    assert use == ToolUse(id="toolu_1", name="search_knowledge", input={"query": "partial streams"})
+    assert [block["type"] for block in ended.blocks] == ["thinking", "tool_use"]
+    assert ended.blocks[0] == {"type": "thinking", "thinking": "hm", "signature": "sig"}
+    passage = Passage(url="https://p.example/", title="P", text="t")
+    result = ToolResult(tool_use_id="toolu_1", name="search_knowledge", text="t", passages=(passage,))
+    assert text_of(run(provider, "thinking, tool | text, end", AssistantBlocks(ended.blocks), result, tools=(SEARCH,))) == TEXT
+    user, assistant, back = server.calls[1]["body"]["messages"]
+    assert [user["role"], assistant["role"], back["role"]] == ["user", "assistant", "user"]
+    assert assistant["content"] == list(ended.blocks)
+    assert back["content"][0]["content"][0]["source"] == "https://p.example/"
+    assert server.calls[1]["body"]["tools"][0]["name"] == "search_knowledge"
+
+
+def test_evidence_is_sent_as_search_results_and_comes_back_as_citations(provider, server):
+    """Passages go in with citations on; citations and web results come out as sources."""
+    events = run(provider, "web, text, cite, end", passages=PASSAGES)
+    assert [event.url for event in events if isinstance(event, Evidence)] == [WEB, SOURCE]
+    content = server.calls[0]["body"]["messages"][0]["content"]
+    assert [block["type"] for block in content] == ["search_result", "search_result", "text"]
+    assert content[0]["citations"] == {"enabled": True}
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "error_type"),
+    [
+        ("overload", FailureKind.OVERLOADED, "overloaded_error"),
+        ("text, overload", FailureKind.OVERLOADED, "overloaded_error"),
+        ("text, cut", FailureKind.TRUNCATED, "stream_truncated"),
+        ("cut", FailureKind.TRUNCATED, "stream_truncated"),
+        ("text, reset", FailureKind.NETWORK, None),
+        ("text, corrupt", FailureKind.CORRUPT, "JSONDecodeError"),
+        ("529", FailureKind.OVERLOADED, "overloaded_error"),
+        ("503", FailureKind.SERVER_ERROR, "api_error"),
+        ("500", FailureKind.SERVER_ERROR, "api_error"),
+        ("429=7", FailureKind.RATE_LIMITED, "rate_limit_error"),
+        ("400", FailureKind.BAD_REQUEST, "invalid_request_error"),
+        ("401", FailureKind.BAD_REQUEST, "authentication_error"),
+    ],
+)
+def test_failure_of_the_provider_is_known_by_kind(provider, server, script, kind, error_type):
+    """Every way in which a stream breaks has its kind; the SDK does not retry by itself."""
+    failed = failure(provider, script)
+    assert failed.kind is kind
+    assert error_type in (None, failed.error_type)
+    assert len(server.calls) == 1
+
+
+def test_retry_after_is_read_as_seconds_and_as_a_date(provider):
+    """Both forms of the header are understood."""
+    assert failure(provider, "429=7").retry_after_s == 7
+    assert failure(provider, "429=date").retry_after_s > 1_000_000
+
+
+def test_nobody_listening_is_a_network_failure():
+    """A refused connection is one more failure that the policy knows."""
+    provider = AnthropicProvider(api_key=KEY, base_url="http://127.0.0.1:1")
+    assert failure(provider, "text").kind is FailureKind.NETWORK
+    provider.close()
+
+
+@pytest.mark.parametrize("script", ["hang", "text, hang", "text, pings"])
+def test_abort_wakes_a_blocked_reader(provider, server, script):
+    """Silent or pinging, before or after text: an abort from another thread ends the call and its socket within a second."""
+    server.closed_at.clear()
+    call = provider.start(request(script))
+    timer = threading.Timer(0.2, call.abort)
+    timer.start()
+    start = time.monotonic()
+    with pytest.raises(AttemptFailed):
+        list(call)
+    assert time.monotonic() - start < 2
+    timer.join()
+    end = time.monotonic() + 2
+    while not server.closed_at and time.monotonic() < end:
+        time.sleep(0.01)
+    assert server.closed_at
+
+
+def test_abort_before_the_call_begins_ends_it(provider, server):
+    """A call that was aborted before it was iterated sends nothing."""
+    call = provider.start(request("text, end"))
+    call.abort()
+    with pytest.raises(AttemptFailed):
+        list(call)
+    assert server.calls == []
+
+
+@pytest.mark.parametrize("library", [anthropic, anthropic._exceptions, httpx2], ids=lambda library: library.__name__)
+def test_every_exception_of_the_libraries_has_an_outcome(library):
+    """An exception class without a kind fails the build, not a turn."""
+    classes = [cls for _, cls in inspect.getmembers(library, inspect.isclass) if issubclass(cls, Exception)]
+    assert len(classes) > 10
+    assert [cls.__name__ for cls in classes if kind_of_class(cls) is None] == []
+
+
+# --- whole turns
+
+
+@pytest.fixture
+def scene(tmp_path, provider):
+    scene = Scene(tmp_path, default_registry(time.monotonic_ns), real_time=True)
+    scene.provider = provider
+    yield scene
+    scene.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "status", "reason", "attempts"),
+    [
+        ("text, end", CompletionStatus.SUCCESS, None, 1),
+        ("overload | text, end", CompletionStatus.SUCCESS, None, 2),
+        ("cut | text, end", CompletionStatus.SUCCESS, None, 2),
+        ("529 | 529 | text, end", CompletionStatus.DEGRADED, Reason.PROVIDER_OVERLOADED, 3),
+        ("500", CompletionStatus.FALLBACK, Reason.PROVIDER_ERROR, 4),
+        ("429=3600", CompletionStatus.FALLBACK, Reason.PROVIDER_OVERLOADED, 2),
+        ("text, overload", CompletionStatus.INTERRUPTED, Reason.PROVIDER_OVERLOADED, 1),
+        ("text, cut", CompletionStatus.INTERRUPTED, Reason.PROVIDER_TRUNCATED, 1),
+        ("text, reset", CompletionStatus.INTERRUPTED, Reason.PROVIDER_ERROR, 1),
+        ("text, stop=max_tokens", CompletionStatus.TRUNCATED, Reason.OUTPUT_LIMIT, 1),
+        ("stop=refusal", CompletionStatus.REFUSED, Reason.REFUSAL, 1),
+        ("text, stop=refusal", CompletionStatus.REFUSED, Reason.REFUSAL, 1),
+        ("text, stop=null", CompletionStatus.INTERRUPTED, Reason.PROVIDER_TRUNCATED, 1),
+        ("web, stop=pause_turn | text, end", CompletionStatus.SUCCESS, None, 1),
+        ("tool | text, cite, end", CompletionStatus.SUCCESS, None, 1),
+    ],
+)
+def test_turn_over_the_real_sdk_ends_as_the_contract_says(scene, script, status, reason, attempts):
+    """The same policy as with the embedded provider, through Anthropic's SDK and real sockets."""
+    turn = scene.run(message=f"why? [[script:{script}]]")
+    grammar = TurnGrammar()
+    for event in events_of(turn):
+        grammar.feed(event)
+    done = grammar.terminal.metadata
+    assert (done.completion_status, done.reason, len(done.attempts)) == (status, reason, attempts)
+    assert b"sk-ant" not in turn.log.frames_bytes
+
+
+def test_turn_that_only_pings_is_a_stall(scene):
+    """Pings keep the connection open and count as nothing: the watchdog counts content."""
+    scene.route = type(scene.route)(
+        **{name: getattr(scene.route, name) for name in scene.route.__struct_fields__} | {"stall_timeout_ms": 200}
+    )
+    turn = scene.run(message="why? [[script:text, pings]]")
+    assert events_of(turn)[-1].metadata.reason is Reason.STALL_TIMEOUT
+
+
+def test_cited_source_is_a_source_of_the_turn(scene):
+    """A provider's citation is structured evidence, kept with its origin."""
+    done = events_of(scene.run(message="why? [[script:tool | text, cite, end]]"))[-1].metadata
+    assert SOURCE in done.sources
+    assert done.tools_with_results == ("search_knowledge",)

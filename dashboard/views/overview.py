@@ -7,6 +7,7 @@ a route filters, a row opens its turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import streamlit as st
@@ -28,6 +29,7 @@ PICKS = ("newest", "slowest", "broken")
 _ZOOMED = "_zoomed"
 _ROUTE_CARD_PX = 240
 _MOST_COLUMNS = 5
+_SMALL_STEPS = 24  # in a small multiple: more are narrower than their own outline
 _NO_ROUTE = "(none)"
 
 
@@ -147,7 +149,7 @@ def _routes() -> None:
     shown = whole[: settings().max_routes]
     # One width of step for all: the one that suits a route of middling traffic.
     middling = sorted(row["turns"] for row in shown)[len(shown) // 2]
-    factor = stats.merge_factor(middling, view.buckets)
+    factor = max(stats.merge_factor(middling, view.buckets), ceil(view.buckets / _SMALL_STEPS))
     runs = {
         row["route"]: stats.bucketed(
             [each for each in rows if each["route"] == row["route"] and each["bucket"] is not None],

@@ -92,6 +92,7 @@ class Parts:
             directory=TurnDirectory(clock, settings.log_retention_s),
             metrics=self.metrics,
         )
+        self.corpus = settings.corpus_path
         self._index_built = threading.Event()
         _register_gauges(self)
 
@@ -104,17 +105,20 @@ class Parts:
 
         Without a corpus in the settings, the one that the index was built from last is kept: `lastword index PATH` is not undone by a restart.
         """
-        corpus = self.index.stats().corpus
-        settings = self.service.deps.settings
-        if settings.corpus or corpus is None or not corpus.exists():
-            corpus = settings.corpus_path
         try:
-            report = self.index.refresh(corpus)
+            last = self.index.stats().corpus
+            if not self.service.deps.settings.corpus and last is not None and last.exists():
+                self.corpus = last
+            report = self.index.refresh(self.corpus)
             logger.info(
-                "index of %s: %d files, %d passages, %d skipped", corpus, report.files, report.passages, report.skipped_count
+                "index of %s: %d files, %d passages, %d skipped",
+                self.corpus,
+                report.files,
+                report.passages,
+                report.skipped_count,
             )
         except Exception:  # the boundary of this thread: the service then answers without evidence, and says so
-            logger.exception("the index of %s could not be built", corpus)
+            logger.exception("the index of %s could not be built", self.corpus)
         finally:
             self._index_built.set()
 
@@ -179,7 +183,7 @@ def create_app(parts: Parts) -> Litestar:
     ]
     return Litestar(
         handlers,
-        state=State({"service": parts.service, "index_ready": parts.index_ready}),
+        state=State({"service": parts.service, "index_ready": parts.index_ready, "corpus": lambda: parts.corpus}),
         lifespan=[lifespan],
         exception_handlers={Rejected: on_rejected, HTTPException: on_http_exception, Exception: on_exception},
         request_max_body_size=settings.max_body_bytes,

@@ -73,7 +73,7 @@ async def document(path: Path, state: State) -> Response[bytes]:
     """The text of a document that has no URL of its own, so that a source can be opened."""
     service = service_of(state)
     relative = str(path).lstrip("/")
-    body = await service.read(lambda: _read_document(service.deps.settings.corpus_path, relative))
+    body = await service.read(lambda: _read_document(state.corpus(), relative))
     # As plain text whatever it is: a document of the corpus must not run scripts in the service's origin.
     return Response(body, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
 

@@ -1,11 +1,12 @@
 # Every target builds the environment that it needs first. `make help` lists them.
-PYTHON ?= python3.11
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do command -v $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench docs lock clean
+.PHONY: help up demo test check format e2e bench docs screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,7 +17,7 @@ $(BIN)/python:
 # The stamps are remade where a lock file or the project's own metadata changed.
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
@@ -52,9 +53,12 @@ bench: $(VENV)/.dev ## Run the retrieval and replay benchmark (needs the data fi
 docs: $(VENV)/.dev ## Rewrite the generated parts of docs/
 	$(BIN)/python docs/generate.py
 
-lock: ## Pin the dependencies anew (needs uv)
-	uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet --upgrade pyproject.toml -o requirements.lock
-	uv pip compile --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet --upgrade pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+lock: ## Pin the dependencies anew (needs uv; LOCK_ARGS=--upgrade takes newer ones)
+	$(LOCK) --group build -o requirements.lock
+	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## Remove the environment and caches; data/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info
+
+screenshots: $(VENV)/.dev ## Make the pictures in docs/img from a real run (needs Debian's chromium)
+	$(BIN)/python -m docs.screenshots

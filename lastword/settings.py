@@ -18,6 +18,8 @@ from msgspec import Meta, Struct
 from lastword.errors import SettingsError
 
 PREFIX = "LASTWORD_"
+CLIENT_VARIABLES = frozenset({"LASTWORD_SERVICE_URL", "LASTWORD_COLLECTOR_URL", "LASTWORD_API_KEY"})
+"""Variables of the command line, which look like a section's and are none."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -52,7 +54,7 @@ def load(cls: type[S], section: str, environ: Mapping[str, str] = os.environ) ->
     """
     by_variable = {variable(section, name): name for name in cls.__struct_fields__}
     for name in environ:
-        if name.startswith(f"{PREFIX}{section.upper()}_") and name not in by_variable:
+        if name.startswith(f"{PREFIX}{section.upper()}_") and name not in {*by_variable, *CLIENT_VARIABLES}:
             raise SettingsError(f"unknown setting {name}; known: {', '.join(sorted(by_variable))}")
     values = {field: environ[name] for name, field in by_variable.items() if environ.get(name, "") != ""}
     try:

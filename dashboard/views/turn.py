@@ -294,7 +294,7 @@ def _neighbours(turn: Row) -> None:
 
 def _sql(turn: Row) -> None:
     st.code(queries.for_reading("show_turn", {"turn_id": turn["turn_id"]}), language="sql")
-    st.caption("Runs with `lastword sql`, or in any DuckDB on the catalog file.")
+    st.caption("Runs with `lastword sql`.")
     if turn["origin"] == "record":
         st.code(f"curl -N {settings().service_url.rstrip('/')}/v1/turns/{turn['turn_id']}/events", language="bash")
         st.caption("Replays what the client was sent, for as long as the service keeps the turn's log.")

@@ -9,6 +9,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.params import JSONBody
 
 from collector.sql.surface import MEDIA_TYPES, Query, QueryError, SqlSurface
 from lastword import __version__
@@ -34,7 +35,7 @@ def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Respon
 
 
 @post("/v1/sql", status_code=200, summary="Run one read-only query", tags=["sql"])
-async def run_sql(data: Query, state: State) -> Response[bytes]:
+async def run_sql(data: JSONBody[Query], state: State) -> Response[bytes]:
     """The result in the format that was asked for; `Lastword-Truncated: true` where rows were left out."""
     surface: SqlSurface = state.surface
     result = await surface.run(data)

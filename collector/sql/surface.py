@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
-from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
@@ -199,7 +198,7 @@ def _json(reader: pa.RecordBatchReader, max_rows: int) -> Result:
 
 
 def _json_text(value: Any) -> str:
-    return msgspec.json.encode(value, enc_hook=_plain).decode()
+    return _ENCODER.encode(value).decode()
 
 
 def _plain(value: Any) -> Any:
@@ -209,8 +208,6 @@ def _plain(value: Any) -> Any:
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
-        case Decimal():
-            return float(value)
         case UUID():
             return str(value)
         case bytes():
@@ -218,6 +215,8 @@ def _plain(value: Any) -> Any:
         case _:
             return str(value)
 
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")  # sums of integers are decimals: numbers all the same
 
 _WRITERS: dict[Format, Callable[[pa.RecordBatchReader, int], Result]] = {
     "arrow": _tabular(pa.ipc.new_stream),

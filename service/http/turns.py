@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 
 from lastword.errors import WireError
@@ -56,7 +56,7 @@ async def stamp(request: HttpRequest) -> None:
 )
 async def create_turn(
     request: HttpRequest,
-    data: TurnRequest,
+    data: JSONBody[TurnRequest],
     state: State,
     idempotency_key: Annotated[str | None, Parameter(header="Idempotency-Key", max_length=_MAX_KEY_CHARS)] = None,
 ) -> Response[Any]:

@@ -1,0 +1,44 @@
+"""A real collector in this process, behind Litestar's test client."""
+
+import gzip
+
+import pytest
+from litestar.testing import TestClient
+
+from collector.app import Parts, create_app
+from collector.settings import CollectorSettings
+
+
+class Collector:
+    """Talks OTLP and SQL to a collector."""
+
+    def __init__(self, client, parts):
+        self.http = client
+        self.parts = parts
+
+    def send(self, signal, request, **headers):
+        body = request if isinstance(request, bytes) else request.SerializeToString()
+        return self.http.post(f"/v1/{signal}", content=body, headers={"content-type": "application/x-protobuf", **headers})
+
+    def send_gzip(self, signal, request):
+        return self.send(signal, gzip.compress(request.SerializeToString()), **{"content-encoding": "gzip"})
+
+    def query(self, sql, params=(), **fields):
+        return self.http.post("/v1/sql", json={"sql": sql, "params": list(params), **fields})
+
+    def rows(self, sql, *params):
+        response = self.query(sql, params)
+        assert response.status_code == 200, response.text
+        return response.json()["rows"]
+
+
+def start(folder, **settings):
+    parts = Parts(CollectorSettings(data_dir=str(folder), **settings))
+    return TestClient(create_app(parts)), parts
+
+
+@pytest.fixture
+def collector(tmp_path):
+    client, parts = start(tmp_path, commit_wait_ms=1)
+    with client:
+        yield Collector(client, parts)

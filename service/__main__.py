@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 from types import FrameType
@@ -50,6 +51,9 @@ def main() -> int:
         lifespan="on",
     )
     server = DrainingServer(config, parts)
+    # The server ends by raising the signal that stopped it once more, at the handlers of before: these, so that a clean end has status 0.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
     server.run()
     return 0 if server.started else 1
 

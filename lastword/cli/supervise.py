@@ -84,11 +84,12 @@ class Supervisor:
                 self._readers.append(reader)
 
     def _read(self, name: str, stream: IO[bytes]) -> None:
-        for raw in iter(lambda: stream.readline(MAX_LINE_CHARS), b""):
-            line = raw.decode(errors="replace").rstrip()
-            if line:
-                self._last[name].append(line)
-                self._show(name, line)
+        with stream:
+            for raw in iter(lambda: stream.readline(MAX_LINE_CHARS), b""):
+                line = raw.decode(errors="replace").rstrip()
+                if line:
+                    self._last[name].append(line)
+                    self._show(name, line)
 
     def wait_ready(self, stop: threading.Event) -> bool:
         """Waits until every program answers; false where `stop` was set first.

@@ -136,7 +136,7 @@ class ExtractiveCall:
                 raise AttemptFailed(FailureKind.SERVER_ERROR, "on purpose", error_type="api_error")
             case FaultName.STALL_BEFORE_TEXT:
                 self._hang()
-            case FaultName.SLOW_FIRST_TOKEN:
+            case FaultName.SLOW_FIRST_TOKEN if not _results(self._request):  # once a turn, not once a call
                 self._pause(_SLOW_FIRST_TOKEN_S)
             case _:
                 pass

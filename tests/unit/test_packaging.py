@@ -47,7 +47,7 @@ def test_dockerfile_copies_what_exists_and_runs_as_nobody_special():
     kept = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert sources
     assert [name for name in sources if not (ROOT / name).exists() or f"!{name}" not in kept] == []
-    assert re.search(r"^USER lastword$", text, re.MULTILINE)
+    assert re.search(r"^USER 10001$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])

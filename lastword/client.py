@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import httpx2
 import msgspec
@@ -100,29 +100,32 @@ class _Asked(msgspec.Struct, frozen=True):
     headers: dict[str, str]
 
 
-def _ask(
-    message: str,
-    *,
-    conversation_id: str | None,
-    route: str | None,
-    model_tier: str | None,
-    deadline_ms: int | None,
-    on_disconnect: OnDisconnect | None,
-    metadata: Mapping[str, str] | None,
-    idempotency_key: str | None,
-) -> _Asked:
+class Wishes(TypedDict, total=False):
+    """What may be asked for with a question; everything has a default at the server."""
+
+    conversation_id: str | None
+    route: str | None
+    model_tier: str | None
+    deadline_ms: int | None
+    on_disconnect: OnDisconnect | None
+    metadata: Mapping[str, str] | None
+    idempotency_key: str | None
+
+
+def _ask(message: str, wishes: Wishes) -> _Asked:
     fields: dict[str, Any] = {
         "message": message,
-        "conversationId": conversation_id,
-        "route": route,
-        "modelTier": model_tier,
-        "deadlineMs": deadline_ms,
-        "onDisconnect": on_disconnect,
-        "metadata": dict(metadata) if metadata else None,
+        "conversationId": wishes.get("conversation_id"),
+        "route": wishes.get("route"),
+        "modelTier": wishes.get("model_tier"),
+        "deadlineMs": wishes.get("deadline_ms"),
+        "onDisconnect": wishes.get("on_disconnect"),
+        "metadata": dict(wishes.get("metadata") or {}) or None,
     }
     body = json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
-    return _Asked(body, headers | ({"Idempotency-Key": idempotency_key} if idempotency_key else {}))
+    key = wishes.get("idempotency_key")
+    return _Asked(body, headers | ({"Idempotency-Key": key} if key else {}))
 
 
 def _auth(api_key: str | None) -> dict[str, str]:
@@ -171,18 +174,7 @@ class TurnClient:
         self.base_url = base_url.rstrip("/")
         self._http = httpx2.Client(base_url=self.base_url, headers=_auth(api_key), timeout=_TIMEOUT, trust_env=False)
 
-    def stream(
-        self,
-        message: str,
-        *,
-        conversation_id: str | None = None,
-        route: str | None = None,
-        model_tier: str | None = None,
-        deadline_ms: int | None = None,
-        on_disconnect: OnDisconnect | None = None,
-        metadata: Mapping[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> Iterator[Known]:
+    def stream(self, message: str, **wishes: Unpack[Wishes]) -> Iterator[Known]:
         """The events of a new turn, to its terminal.
 
         Raises:
@@ -190,16 +182,7 @@ class TurnClient:
             TurnUnreachable: no connection, or one that could not be resumed.
             WireError, ContractViolation: the server does not keep the contract.
         """
-        asked = _ask(
-            message,
-            conversation_id=conversation_id,
-            route=route,
-            model_tier=model_tier,
-            deadline_ms=deadline_ms,
-            on_disconnect=on_disconnect,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-        )
+        asked = _ask(message, wishes)
         reader = TurnReader()
         request = self._http.build_request("POST", "/v1/turns", content=asked.body, headers=asked.headers)
         for tries in range(RESUME_TRIES + 1):
@@ -222,9 +205,9 @@ class TurnClient:
             time.sleep(RESUME_PAUSE_S * (tries + 1))
             request = self._http.build_request("GET", path, headers=headers)
 
-    def ask(self, message: str, **fields: Any) -> TurnResult:
-        """A whole turn; the fields are those of `stream`."""
-        return _collect(list(self.stream(message, **fields)))
+    def ask(self, message: str, **wishes: Unpack[Wishes]) -> TurnResult:
+        """A whole turn; the wishes are those of `stream`."""
+        return _collect(list(self.stream(message, **wishes)))
 
     def get_turn(self, turn_id: str) -> dict[str, Any]:
         """State, last sequence number and terminal of a turn, as JSON."""
@@ -265,29 +248,9 @@ class AsyncTurnClient:
             base_url=self.base_url, headers=_auth(api_key), timeout=_TIMEOUT, limits=limits, trust_env=False
         )
 
-    async def stream(
-        self,
-        message: str,
-        *,
-        conversation_id: str | None = None,
-        route: str | None = None,
-        model_tier: str | None = None,
-        deadline_ms: int | None = None,
-        on_disconnect: OnDisconnect | None = None,
-        metadata: Mapping[str, str] | None = None,
-        idempotency_key: str | None = None,
-    ) -> AsyncIterator[Known]:
+    async def stream(self, message: str, **wishes: Unpack[Wishes]) -> AsyncIterator[Known]:
         """The events of a new turn, to its terminal; raises what `TurnClient.stream` raises."""
-        asked = _ask(
-            message,
-            conversation_id=conversation_id,
-            route=route,
-            model_tier=model_tier,
-            deadline_ms=deadline_ms,
-            on_disconnect=on_disconnect,
-            metadata=metadata,
-            idempotency_key=idempotency_key,
-        )
+        asked = _ask(message, wishes)
         reader = TurnReader()
         request = self._http.build_request("POST", "/v1/turns", content=asked.body, headers=asked.headers)
         for tries in range(RESUME_TRIES + 1):
@@ -311,9 +274,9 @@ class AsyncTurnClient:
             await asyncio.sleep(RESUME_PAUSE_S * (tries + 1))
             request = self._http.build_request("GET", path, headers=headers)
 
-    async def ask(self, message: str, **fields: Any) -> TurnResult:
-        """A whole turn; the fields are those of `stream`."""
-        return _collect([event async for event in self.stream(message, **fields)])
+    async def ask(self, message: str, **wishes: Unpack[Wishes]) -> TurnResult:
+        """A whole turn; the wishes are those of `stream`."""
+        return _collect([event async for event in self.stream(message, **wishes)])
 
     async def aclose(self) -> None:
         """Closes the connections."""

@@ -19,6 +19,7 @@ from service import problems
 from service.clock import Anchor
 from service.http.problem import problem
 from service.http.stream import event_stream, stored_stream
+from service.log import Cursor
 from service.run.beginning import authenticate
 from service.run.turn import Ask, Turn
 from service.service import TurnService
@@ -77,14 +78,20 @@ async def create_turn(
         service.metrics.rejected(rejected.status)
         raise
     cursor = turn.log.cursor()
-    first = b""
-    while first == b"":
-        data_or_end = await cursor.next(_ACK_POLL_S)
-        if data_or_end is None:
-            cursor.close()
-            return await _without_ack(service, turn)
-        first = data_or_end
+    first = await _first_frames(cursor)
+    if first is None:
+        return await _without_ack(service, turn)
     return event_stream(service, turn, cursor, first, resumed_from=0)
+
+
+async def _first_frames(cursor: Cursor) -> bytes | None:
+    """Waits for the turn's first frames; None where it was refused before its `ack`. What runs before `ack` is bounded by
+    the time-outs of the database."""
+    while (data := await cursor.next(_ACK_POLL_S)) is not None:
+        if data:
+            return data
+    cursor.close()
+    return None
 
 
 async def _without_ack(service: TurnService, turn: Turn) -> Response[Any]:
@@ -114,7 +121,13 @@ async def follow_turn(
 
 async def _follow(service: TurnService, turn_id: str, *, after: int, replayed: bool = False) -> Response[Any]:
     turn = service.directory.find(turn_id)
-    if turn is not None and turn.log.last_seq > 0:
+    if turn is not None and after == 0 and turn.log.last_seq == 0:
+        cursor = service.watch(turn, 0)  # not acknowledged yet: what it will be is known in a moment
+        first = await _first_frames(cursor)
+        if first is None:
+            return problem(turn.rejected or problems.internal(), turn.trace.trace_id)
+        return event_stream(service, turn, cursor, first, resumed_from=0, replayed=replayed)
+    if turn is not None:
         if after > turn.log.last_seq:
             raise problems.Rejected(
                 409, "Conflict", f"The turn has {turn.log.last_seq} events; the cursor is behind event {after}."

@@ -144,7 +144,10 @@ def _converse(turn: Turn, deps: Deps, note: AttemptNote, progress: _Progress) ->
 
 
 def _finish(turn: Turn, ending: Ending, stop_reason: str | None) -> Finished:
-    turn.show_rest()
+    try:
+        turn.show_rest()
+    except LogFull:
+        return Finished(ending=Ending.TRUNCATED, finish_reason=stop_reason)
     if ending is Ending.COMPLETE and not turn.machine.visible:
         raise AttemptFailed(FailureKind.SERVER_ERROR, "the answer was empty", error_type="empty_answer")
     return Finished(ending=ending, finish_reason=stop_reason)

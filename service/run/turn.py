@@ -148,17 +148,18 @@ class Turn:
 
     def show_rest(self) -> bool:
         """Shows what the cleaner held back: the provider has said its last word."""
+        shown = self._append(self.cleaner.finish())
         self.text_complete = True
-        return self._append(self.cleaner.finish())
+        return shown
 
     def _append(self, cleaned: str) -> bool:
         if not cleaned:
             return False
         text = scalar_text(cleaned)
         at_ns = self.now_ns()
+        self.log.append(Chunk(turn_id=self.turn_id, seq=self.log.last_seq + 1, t_ms=at_ns // NS_PER_MS, text=text))
         if not self.machine.visible:
             self.machine.step(Signal.FIRST_CHUNK, at_ns)
-        self.log.append(Chunk(turn_id=self.turn_id, seq=self.log.last_seq + 1, t_ms=at_ns // NS_PER_MS, text=text))
         self.shown.append(text)
         self.last_content_ns = at_ns
         self._digest.update(text.encode())

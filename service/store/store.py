@@ -33,7 +33,10 @@ class NewTurn(Struct, frozen=True, kw_only=True):
 
 
 class EndedTurn(Struct, frozen=True, kw_only=True):
-    """A turn as it ends: its terminal event, as JSON and as the last frame of its log."""
+    """A turn as it ends: its terminal event, as JSON and as the last frame of its log.
+
+    A turn that failed before its `ack` has no frames; its idempotency key is free again, for the client was told to ask again.
+    """
 
     turn_id: str
     state: str
@@ -182,7 +185,13 @@ class TurnStore:
                 won = session.scalar(
                     update(TurnRow)
                     .where(TurnRow.turn_id == turn_id, TurnRow.state == "open")
-                    .values(state=ended.state, ended_at=ended.ended_at, last_seq=ended.last_seq, terminal=ended.terminal)
+                    .values(
+                        state=ended.state,
+                        ended_at=ended.ended_at,
+                        last_seq=ended.last_seq,
+                        terminal=ended.terminal,
+                        idempotency_key=TurnRow.idempotency_key if ended.frames else None,
+                    )
                     .returning(TurnRow.turn_id)
                 )
                 if won is None:

@@ -325,3 +325,11 @@ SPANS_OF_A_CUT_TURN = [
     "  turn.post_process 39-40",
     "  turn.finalize 40-42",
 ]
+
+
+def test_log_that_cannot_hold_the_first_chunk_truncates(scene):
+    """Even where not one chunk fits, the turn ends as the table says, and the machine never claims that text was shown."""
+    scene.settings = msgspec.structs.replace(scene.settings, max_log_bytes=10)
+    turn = scene.run(ANSWER)
+    assert outcome(turn)[:3] == (CompletionStatus.TRUNCATED, True, Reason.OUTPUT_LIMIT)
+    assert (events_of(turn)[-1].metadata.chunk_count, turn.machine.visible) == (0, False)

@@ -143,3 +143,12 @@ def test_messages_are_the_newest_oldest_first(store):
     assert [m.text for m in store.messages("v", 3)] == ["2", "3", "4"]
     assert store.conversation_owner("v") == "c"
     assert store.conversation_owner("other") is None
+
+
+def test_key_of_a_turn_that_was_never_acknowledged_is_free_again(store):
+    """A client that was told 500 before `ack` may ask again with its key."""
+    store.accept_turn(new_turn("t1", "k"), record())
+    nothing = EndedTurn(turn_id="t1", state="error", ended_at=NOW, last_seq=0, terminal="{}", frames=b"")
+    assert end(store, close=lambda: (nothing, record(name="turn.done")))
+    store.accept_turn(new_turn("t2", "k"), record("t2"))
+    assert store.find_turn("t2").state == "open"

@@ -76,12 +76,12 @@ def ago(then: datetime, now: datetime) -> str:
 
 
 def span(length: timedelta) -> str:
-    """The length of a window: 15 min, 6 h, 7 d."""
+    """The length of a window or of a step: 45 s, 15 min, 6 h, 7 d."""
     seconds = round(length.total_seconds())
     for divisor, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= divisor and seconds % divisor == 0:
             return "24 h" if seconds == 86_400 else f"{seconds // divisor} {unit}"
-    return duration(seconds * 1000)
+    return f"{seconds} s" if seconds < 60 else duration(seconds * 1000)
 
 
 def zone(name: str | None) -> tzinfo:

@@ -7,6 +7,7 @@ a route filters, a row opens its turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from math import ceil
 from typing import Any
 
@@ -118,7 +119,7 @@ def _rate() -> None:
     buckets = stats.bucketed(rows, start_ms=view.start_ms, end_ms=view.end_ms, bucket_ms=view.bucket_ms, factor=factor)
     thin = sum(bucket.thin for bucket in buckets if bucket.turns)
     st.caption(
-        f"Turns that ended partial, abandoned or in error on our side, in steps of {text.duration(view.bucket_ms * factor)}. "
+        f"Turns that ended partial, abandoned or in error on our side, in steps of {text.span(timedelta(milliseconds=view.bucket_ms * factor))}. "
         f"Grey band: 95% interval. Drag across to zoom in."
         + (f" Dashed and hollow: fewer than {stats.FEW_TURNS} turns, so the step may be chance." if thin else "")
     )
@@ -163,7 +164,7 @@ def _routes() -> None:
     top = rate.top_of_scale(list(runs.values()))
     charts = [rate.route_rate(run, top, _palette(), filters.zone(), route) for route, run in runs.items()]
     st.caption(
-        f"Partial rate in steps of {text.duration(view.bucket_ms * factor)}, all on one scale (0 to {text.share(top)}). "
+        f"Partial rate in steps of {text.span(timedelta(milliseconds=view.bucket_ms * factor))}, all on one scale (0 to {text.share(top)}). "
         "Choose a route to filter the page on it."
     )
     with st.grid(_columns(len(shown)), min_column_width=_ROUTE_CARD_PX, gap="small"):

@@ -85,8 +85,10 @@ async def create_turn(
 
 
 async def _first_frames(cursor: Cursor) -> bytes | None:
-    """Waits for the turn's first frames; None where it was refused before its `ack`. What runs before `ack` is bounded by
-    the time-outs of the database."""
+    """Waits for the turn's first frames; None where it was refused before its `ack`.
+
+    What runs before `ack` is bounded by the time-outs of the database.
+    """
     while (data := await cursor.next(_ACK_POLL_S)) is not None:
         if data:
             return data

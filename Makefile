@@ -25,7 +25,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@touch $@
 
 up: $(VENV)/.runtime ## Run collector, service and dashboard; Ctrl-C stops them
-	@exec $(BIN)/lastword up $(ARGS)
+	@exec $(BIN)/lastword up --follow-parent $(ARGS)
 
 demo: $(VENV)/.runtime ## Send demo traffic with faults, starting the product if it is not up (ARGS="--turns 500")
 	@exec $(BIN)/lastword demo $(ARGS)

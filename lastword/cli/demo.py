@@ -147,7 +147,7 @@ def _product(url: str, console: Console, *, leave: bool) -> Iterator[None]:
     if url != "http://127.0.0.1:8000":
         raise click.ClickException(f"no answer from {url}")
     console.print("the product is not up; starting it …")
-    child = subprocess.Popen([sys.executable, "-m", "lastword.cli.main", "up"], stdin=subprocess.DEVNULL)
+    child = subprocess.Popen([sys.executable, "-m", "lastword.cli.main", "up", "--follow-parent"], stdin=subprocess.DEVNULL)
     try:
         end = time.monotonic() + START_S
         while not _ready(url):

@@ -113,9 +113,12 @@ class Supervisor:
             stop.wait(POLL_S)
         return True
 
-    def watch(self, stop: threading.Event) -> str | None:
-        """Waits until `stop` is set; the name of a program that ended by itself, where one did."""
+    def watch(self, stop: threading.Event, *, follow_parent: bool = False) -> str | None:
+        """Waits until `stop` is set, or until our parent ends where that is to be followed; the name of a program that ended by itself."""
+        parent = os.getppid()
         while not stop.wait(POLL_S * 3):
+            if follow_parent and os.getppid() != parent:
+                return None
             for name, child in self._children.items():
                 if child.poll() is not None:
                     return name

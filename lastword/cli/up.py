@@ -64,7 +64,8 @@ _PORT = click.IntRange(1, 65535)
     "--dashboard-port", envvar="LASTWORD_DASHBOARD_PORT", type=_PORT, default=8501, show_default=True, help="The dashboard."
 )
 @click.option("--data-dir", envvar="LASTWORD_DATA_DIR", default="data", show_default=True, help="Where everything is stored.")
-def up(collector_port: int, service_port: int, dashboard_port: int, data_dir: str) -> None:
+@click.option("--follow-parent", is_flag=True, help="End when the process that started this one ends, as `make up` does.")
+def up(collector_port: int, service_port: int, dashboard_port: int, data_dir: str, follow_parent: bool) -> None:
     """Run collector, service and dashboard on loopback, until Ctrl-C.
 
     Needs no key, account or server. Other settings are environment variables: see docs/settings.md.
@@ -93,7 +94,7 @@ def up(collector_port: int, service_port: int, dashboard_port: int, data_dir: st
         supervisor.start()
         if supervisor.wait_ready(stop):
             _greet(console, addresses)
-            died = supervisor.watch(stop)
+            died = supervisor.watch(stop, follow_parent=follow_parent)
             if died is not None:
                 console.print(f"the {died} ended by itself; stopping the others", style="red")
                 status = 1

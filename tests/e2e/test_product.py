@@ -187,6 +187,21 @@ def test_killed_supervisor_leaves_no_process(tmp_path):
     wait_for(lambda: not processes_of(product), 25, "no process is left")
 
 
+def test_killed_make_leaves_no_process(tmp_path):
+    """`kill -9` of what started `lastword up --follow-parent`, as make does: everything ends."""
+    product = Product(tmp_path)
+    command = f"{sys.executable} -m lastword.cli.main up --follow-parent & wait"
+    with product.log_path.open("wb") as log:
+        shell = subprocess.Popen(
+            ["bash", "-c", command], cwd=ROOT, env=product.environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+        )
+    wait_for(lambda: "Lastword is up" in product.log, 60, "the product is up")
+    shell.kill()
+    shell.wait(10)
+    wait_for(lambda: not processes_of(product), 30, "no process is left")
+    assert "stopped" in product.log
+
+
 def test_service_goes_on_without_its_collector(tmp_path):
     """With the collector gone turns are answered, and their records arrive once it is back."""
     port = free_port()

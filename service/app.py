@@ -153,6 +153,8 @@ def _register_gauges(parts: Parts) -> None:
     gauge("lastword_threads", "Threads of the process.", threading.active_count)
     gauge("lastword_outbox_depth", "Turn records that wait for the collector.", lambda: parts.store.outbox_depth()[0])
     gauge("lastword_outbox_refused", "Turn records that the collector refused.", lambda: parts.store.outbox_depth()[1])
+    gauge("lastword_spans_sent", "Spans that the collector has taken.", lambda: parts.telemetry.exporter.sent)
+    gauge("lastword_spans_lost", "Spans that could not be sent and are gone.", lambda: parts.telemetry.exporter.lost)
     gauge("lastword_outbox_sent", "Turn records that the collector has acknowledged.", lambda: parts.outbox.sent)
 
 

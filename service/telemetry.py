@@ -23,8 +23,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -52,6 +52,32 @@ class TurnTrace(Struct, frozen=True):
     root: Any
 
 
+class CountingExporter(SpanExporter):
+    """Hands batches on and counts what became of them: spans are best effort, and what is lost has to be seen."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self.sent = 0
+        self.lost = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Exports a batch; called by the batch processor's one thread."""
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self.sent += len(spans)
+        else:
+            self.lost += len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        """Ends the exporter and its retries."""
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing is held here."""
+        return self._exporter.force_flush(timeout_millis)
+
+
 class Telemetry:
     """The process's way out for spans. Thread-safe."""
 
@@ -64,10 +90,10 @@ class Telemetry:
         self._provider = TracerProvider(
             resource=self._resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
         )
-        self._exporter = exporter
+        self.exporter = CountingExporter(exporter)
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                exporter, max_queue_size=SPAN_QUEUE, schedule_delay_millis=SPAN_DELAY_MS, max_export_batch_size=SPAN_BATCH
+                self.exporter, max_queue_size=SPAN_QUEUE, schedule_delay_millis=SPAN_DELAY_MS, max_export_batch_size=SPAN_BATCH
             )
         )
         self._tracer = self._provider.get_tracer(SCOPE, __version__)
@@ -142,7 +168,7 @@ class Telemetry:
         flush.join(timeout_ms / 1000)
         if flush.is_alive():
             logger.warning("spans were lost: the collector could not be reached within %d ms", timeout_ms)
-            self._exporter.shutdown()
+            self.exporter.shutdown()
         self._provider.shutdown()
 
 

@@ -1,17 +1,17 @@
 """The provider `anthropic`: Claude models through Anthropic's own SDK. The only module that imports it.
 
-Owns the translation: a request of ours to the Messages API, its stream of events to ours, and every exception of the SDK and of the HTTP library below it to a kind of failure. The SDK's
-retries are off, because retries belong to the policy, and so is its tracing, or tokens would be counted twice. A call can be aborted in every phase: connections are not kept, so each
-call knows its own socket, and shutting that down wakes a blocked reader.
+Owns the translation: a request of ours to the Messages API, its stream of events to ours, and every exception of the SDK and of the
+HTTP library below it to a kind of failure. The SDK's retries are off, because retries belong to the policy, and so is its tracing, or
+tokens would be counted twice. A call can be aborted in every phase: each has a connection of its own (see `connections`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import socket
-import threading
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -20,7 +20,9 @@ import anthropic
 import httpx2
 from anthropic.types import RawContentBlockDeltaEvent, RawContentBlockStartEvent, RawMessageDeltaEvent, RawMessageStartEvent
 
+from lastword.errors import SettingsError
 from lastword.events import Usage
+from service.providers.connections import Line, LineTransport
 from service.providers.port import (
     AssistantBlocks,
     AssistantText,
@@ -74,13 +76,15 @@ KIND_OF_CLASS: dict[type[BaseException], FailureKind] = {
 }
 """What each exception means. The nearest base class counts; a test walks every class of both libraries."""
 
-_KIND_OF_TYPE = {
-    "overloaded_error": _K.OVERLOADED,
-    "rate_limit_error": _K.RATE_LIMITED,
-    "api_error": _K.SERVER_ERROR,
-    "timeout_error": _K.SERVER_ERROR,
-}
-"""The provider's own word, which counts before the class: inside a stream every error arrives with status 200."""
+_BUSY = {"overloaded_error": _K.OVERLOADED, "rate_limit_error": _K.RATE_LIMITED}
+"""Words of the provider's that count with any status."""
+_OURS = frozenset(
+    "invalid_request_error authentication_error billing_error permission_error not_found_error request_too_large".split()
+)
+"""Words that blame the request. Inside a stream they are all there is: every error arrives with status 200 there."""
+_WORD = re.compile(r"[a-z_]{1,64}")
+_LIMITS = frozenset({"max_tokens", "model_context_window_exceeded"})
+"""Stop reasons behind which a tool's input may be incomplete: the answer is truncated then, not corrupt."""
 
 
 def kind_of_class(cls: type[BaseException]) -> FailureKind | None:
@@ -94,9 +98,11 @@ def failure_of(error: Exception) -> AttemptFailed:
     error_type = type(error).__name__
     request_id, retry_after_s = None, None
     if isinstance(error, anthropic.APIStatusError):
-        word = getattr(error, "type", None)
-        if isinstance(word, str):
-            kind, error_type = _KIND_OF_TYPE.get(word, kind), word
+        word: object = error.type  # what the provider sent, of whatever type
+        if error.response.is_success:
+            kind = _K.BAD_REQUEST if word in _OURS else _K.SERVER_ERROR
+        if isinstance(word, str) and _WORD.fullmatch(word):
+            kind, error_type = _BUSY.get(word, kind), word
         request_id = error.request_id
         retry_after_s = _retry_after_s(error.response.headers.get("retry-after"))
     return AttemptFailed(kind, type(error).__name__, error_type=error_type, retry_after_s=retry_after_s, request_id=request_id)
@@ -107,41 +113,35 @@ def _retry_after_s(text: str | None) -> float | None:
     if not text:
         return None
     with contextlib.suppress(ValueError):
-        return max(0.0, float(text))
+        seconds = float(text)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     with contextlib.suppress(ValueError, TypeError):
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
     return None
 
 
-class _Transport(httpx2.HTTPTransport):
-    """Tells the call of the present thread which socket it got."""
-
-    def __init__(self, local: threading.local) -> None:
-        super().__init__(limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0))
-        self._local = local
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        call: AnthropicCall | None = getattr(self._local, "call", None)
-        if call is not None:
-            request.extensions = {**request.extensions, "trace": call.on_transport}
-        return super().handle_request(request)
-
-
 class AnthropicProvider:
-    """Starts calls to the Messages API. Thread-safe: one client, one connection a call."""
+    """Starts calls to the Messages API. Thread-safe: one client, one connection a call.
+
+    Raises:
+        SettingsError: the key can be in no header. Found later, it would stand in the HTTP library's error, and so in a log.
+    """
 
     name = "anthropic"
 
     def __init__(self, *, api_key: str, base_url: str | None = None) -> None:
-        self._local = threading.local()
-        self._http = httpx2.Client(transport=_Transport(self._local), trust_env=False)
+        key = api_key.strip()  # read from a file, it often ends in a line break
+        if not re.fullmatch(r"[!-~]+", key):
+            raise SettingsError("the API key is empty, or holds characters that no header may carry")
+        self._transport = LineTransport()
+        self._http = httpx2.Client(transport=self._transport, trust_env=False)
         self._client = anthropic.Anthropic(
-            api_key=api_key, base_url=base_url, max_retries=0, http_client=self._http, open_telemetry=False
+            api_key=key, base_url=base_url, max_retries=0, http_client=self._http, open_telemetry=False
         )
 
     def start(self, request: ModelRequest) -> AnthropicCall:
         """A call, not yet begun."""
-        return AnthropicCall(self._client, self._local, request)
+        return AnthropicCall(self._client, self._transport, request)
 
     def close(self) -> None:
         """Closes the client."""
@@ -151,66 +151,59 @@ class AnthropicProvider:
 class AnthropicCall:
     """One call to the Messages API."""
 
-    def __init__(self, client: anthropic.Anthropic, local: threading.local, request: ModelRequest) -> None:
+    def __init__(self, client: anthropic.Anthropic, transport: LineTransport, request: ModelRequest) -> None:
         self._client = client
-        self._local = local
+        self._transport = transport
         self._request = request
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._aborted = False
+        self._line = Line()
         self._usage = Usage(complete=False)
+        self._stop_reason: str | None = None
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, list[str]] = {}
+        self._broken_input = False
 
     @property
     def usage(self) -> Usage:
         """Tokens as far as the provider has told."""
         return self._usage
 
-    def on_transport(self, event: str, info: dict[str, Any]) -> None:
-        """Learns of the socket, from the HTTP library's own trace of the connection."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            found = info["return_value"].get_extra_info("socket")
-            with self._lock:
-                self._socket = found
-                aborted = self._aborted
-            if aborted:
-                _shut_down(found)
-
     def abort(self) -> None:
-        """Wakes the reader by shutting the socket down; one that has no socket yet finds out when it gets it."""
-        with self._lock:
-            self._aborted = True
-            found = self._socket
-        if found is not None:
-            _shut_down(found)
+        """Wakes the reader, wherever it waits; a call that has not begun will not."""
+        self._line.cut()
 
     def __iter__(self) -> Iterator[ModelEvent]:
         """Runs the call."""
-        ended = False
-        self._local.call = self
         try:
-            if self._aborted:
+            if self._line.is_cut:
                 raise AttemptFailed(FailureKind.NETWORK, "aborted", error_type="aborted")
-            with self._client.messages.create(**render(self._request), stream=True, timeout=self._timeout()) as stream:
+            with self._transport.using(self._line):
+                opened = self._client.messages.create(**render(self._request), stream=True, timeout=self._timeout())
+            with opened as stream:
                 request_id = stream.response.headers.get("request-id")
                 for event in stream:
-                    for item in self._translate(event, request_id):
-                        ended = ended or isinstance(item, Ended)
+                    for item in self._read(event, request_id):
                         yield item
+                        if isinstance(item, Ended):
+                            return  # nothing that breaks behind the end of the message can break the message
+            # The SDK does not notice: a stream that was cut looks finished to it.
+            raise AttemptFailed(FailureKind.TRUNCATED, "no message_stop", error_type="stream_truncated", request_id=request_id)
         except AttemptFailed:
             raise
         except Exception as error:  # the boundary to the SDK: every exception becomes a failure that the policy knows
             raise failure_of(error) from error
         finally:
-            self._local.call = None
-            with self._lock:
-                self._socket = None
-        if not ended:  # the SDK does not notice: a stream that was cut looks finished to it
-            raise AttemptFailed(FailureKind.TRUNCATED, "no message_stop", error_type="stream_truncated")
+            self._line.release()
 
     def _timeout(self) -> httpx2.Timeout:
         return httpx2.Timeout(self._request.read_timeout_s, connect=self._request.connect_timeout_s)
+
+    def _read(self, event: Any, request_id: str | None) -> list[ModelEvent]:
+        """What an event means. The SDK does not check what it reads, so a field may be missing or of another type."""
+        try:
+            return list(self._translate(event, request_id))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            word = type(error).__name__
+            raise AttemptFailed(FailureKind.CORRUPT, word, error_type="unreadable_event", request_id=request_id) from error
 
     def _translate(self, event: Any, request_id: str | None) -> Iterator[ModelEvent]:
         match event.type:
@@ -218,8 +211,8 @@ class AnthropicCall:
                 started: RawMessageStartEvent = event
                 message = started.message
                 self._usage = Usage(
-                    input_tokens=message.usage.input_tokens,
-                    output_tokens=message.usage.output_tokens,
+                    input_tokens=message.usage.input_tokens or 0,
+                    output_tokens=message.usage.output_tokens or 0,
                     cache_read_tokens=message.usage.cache_read_input_tokens or 0,
                     cache_write_tokens=message.usage.cache_creation_input_tokens or 0,
                     complete=False,
@@ -234,12 +227,12 @@ class AnthropicCall:
             case "message_delta":
                 self._finish(event)
             case "message_stop":
+                if self._broken_input and self._stop_reason not in _LIMITS:
+                    raise AttemptFailed(FailureKind.CORRUPT, "tool input", error_type="unreadable_input", request_id=request_id)
                 blocks = tuple(self._blocks[index] for index in sorted(self._blocks))
                 yield Ended(stop_reason=self._stop_reason, usage=self._usage, blocks=blocks)
             case _:
                 pass  # kinds of events that later versions add
-
-    _stop_reason: str | None = None
 
     def _finish(self, event: RawMessageDeltaEvent) -> None:
         """The last word on the stop reason and on tokens; counts are cumulative."""
@@ -247,7 +240,7 @@ class AnthropicCall:
         told, known = event.usage, self._usage
         self._usage = Usage(
             input_tokens=known.input_tokens if told.input_tokens is None else told.input_tokens,
-            output_tokens=told.output_tokens,
+            output_tokens=known.output_tokens if told.output_tokens is None else told.output_tokens,
             cache_read_tokens=told.cache_read_input_tokens or known.cache_read_tokens,
             cache_write_tokens=told.cache_creation_input_tokens or known.cache_write_tokens,
             complete=True,
@@ -287,16 +280,15 @@ class AnthropicCall:
         block = self._blocks.get(index, {})
         if index in self._json:
             text = "".join(self._json.pop(index))
-            block["input"] = json.loads(text) if text.strip() else {}
+            try:
+                block["input"] = json.loads(text) if text.strip() else {}
+            except json.JSONDecodeError:
+                block["input"] = None
         if block.get("type") == "tool_use":
-            arguments = block.get("input")
-            yield ToolUse(id=block["id"], name=block["name"], input=arguments if isinstance(arguments, dict) else {})
-
-
-def _shut_down(found: socket.socket) -> None:
-    """Ends both directions. The plain socket's own method: an SSL socket's would throw its state away under the reader."""
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(found, socket.SHUT_RDWR)
+            if isinstance(block.get("input"), dict):
+                yield ToolUse(id=block["id"], name=block["name"], input=block["input"])
+            else:
+                self._broken_input = True  # judged at the end, which tells whether the model ran out of tokens here
 
 
 # --- requests
@@ -325,7 +317,9 @@ def _messages(request: ModelRequest) -> list[dict[str, Any]]:
     for index, said in enumerate(request.transcript):
         role, blocks = _blocks_of(said)
         if index == last_question:
-            blocks = [*(_search_result(passage) for passage in request.passages), *blocks]
+            blocks = _search_results(request.passages) + blocks
+        if not blocks:
+            continue  # an answer that never showed text: the API takes no empty content
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += blocks
         else:
@@ -338,21 +332,28 @@ def _blocks_of(said: Said) -> tuple[str, list[dict[str, Any]]]:
         case UserText(text=text):
             return "user", [{"type": "text", "text": text}]
         case AssistantText(text=text):
-            return "assistant", [{"type": "text", "text": text}]
+            return "assistant", [{"type": "text", "text": text}] if text.strip() else []
         case AssistantBlocks(blocks=blocks):
             return "assistant", list(blocks)
         case ToolResult():
-            content = [_search_result(passage) for passage in said.passages] or [{"type": "text", "text": said.text}]
+            content = [] if said.is_error else _search_results(said.passages)
+            if not content and said.text.strip():
+                content = [{"type": "text", "text": said.text}]
             return "user", [
                 {"type": "tool_result", "tool_use_id": said.tool_use_id, "content": content, "is_error": said.is_error}
             ]
 
 
-def _search_result(passage: Passage) -> dict[str, Any]:
-    return {
-        "type": "search_result",
-        "source": passage.url,
-        "title": passage.title or passage.url,
-        "content": [{"type": "text", "text": passage.text}],
-        "citations": {"enabled": True},
-    }
+def _search_results(passages: Iterable[Passage]) -> list[dict[str, Any]]:
+    """Evidence as the API takes it, to be cited. Passages without text say nothing, and it takes no empty text."""
+    return [
+        {
+            "type": "search_result",
+            "source": passage.url,
+            "title": passage.title or passage.url,
+            "content": [{"type": "text", "text": passage.text}],
+            "citations": {"enabled": True},
+        }
+        for passage in passages
+        if passage.text.strip()
+    ]

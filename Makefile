@@ -9,13 +9,14 @@ LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --
 .PHONY: help up demo test check format e2e bench docs screenshots lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The stamps are remade where a lock file or the project's own metadata changed.
 $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
+	@echo 'installing the dependencies (about a minute, once) …'
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

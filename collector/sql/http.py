@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -30,8 +31,13 @@ def on_query_error(_: Request[Any, Any, Any], error: QueryError) -> Response[byt
 
 
 def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What the framework refuses."""
-    return problem(error.status_code, "Error" if error.status_code >= 500 else "Bad Request", error.detail)
+    """What the framework refuses, with what it says of each field."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    reasons = [
+        f"{item.get('key', '')}: {item.get('message', '')}".removeprefix(": ") for item in extra[:5] if isinstance(item, dict)
+    ]
+    detail = "; ".join(reasons) or error.detail
+    return problem(error.status_code, HTTPStatus(error.status_code).phrase, detail if error.status_code < 500 else "")
 
 
 @post("/v1/sql", status_code=200, summary="Run one read-only query", tags=["sql"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -39,18 +40,12 @@ def on_rejected(_: Request[Any, Any, Any], error: Rejected) -> Response[bytes]:
 
 def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """A refusal of the framework's: a wrong method, an unknown path, a body that does not decode."""
-    title = {
-        400: "Bad Request",
-        404: "Not Found",
-        405: "Method Not Allowed",
-        413: "Content Too Large",
-        415: "Unsupported Media Type",
-    }
     detail = error.detail if error.status_code < 500 else ""
     extra = error.extra
     if isinstance(extra, list) and extra and isinstance(extra[0], dict) and "message" in extra[0]:
-        detail = f"{detail.partition(' for ')[0]}: " + "; ".join(str(item.get("message", "")) for item in extra[:5])
-    return problem(Rejected(error.status_code, title.get(error.status_code, "Error"), detail))
+        reasons = (f"{item.get('key', '')}: {item.get('message', '')}".removeprefix(": ") for item in extra[:5])
+        detail = f"{detail.partition(' for ')[0]}: {'; '.join(reasons)}"
+    return problem(Rejected(error.status_code, HTTPStatus(error.status_code).phrase, detail))
 
 
 def on_exception(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -83,8 +83,8 @@ _OURS = frozenset(
 )
 """Words that blame the request. Inside a stream they are all there is: every error arrives with status 200 there."""
 _WORD = re.compile(r"[a-z_]{1,64}")
-_LIMITS = frozenset({"max_tokens", "model_context_window_exceeded"})
-"""Stop reasons behind which a tool's input may be incomplete: the answer is truncated then, not corrupt."""
+_STOPPED_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "refusal"})
+"""Stop reasons behind which a tool's input may be incomplete: the answer was stopped then, and nothing is corrupt."""
 
 
 def kind_of_class(cls: type[BaseException]) -> FailureKind | None:
@@ -227,7 +227,7 @@ class AnthropicCall:
             case "message_delta":
                 self._finish(event)
             case "message_stop":
-                if self._broken_input and self._stop_reason not in _LIMITS:
+                if self._broken_input and self._stop_reason not in _STOPPED_SHORT:
                     raise AttemptFailed(FailureKind.CORRUPT, "tool input", error_type="unreadable_input", request_id=request_id)
                 blocks = tuple(self._blocks[index] for index in sorted(self._blocks))
                 yield Ended(stop_reason=self._stop_reason, usage=self._usage, blocks=blocks)
@@ -240,7 +240,7 @@ class AnthropicCall:
         told, known = event.usage, self._usage
         self._usage = Usage(
             input_tokens=known.input_tokens if told.input_tokens is None else told.input_tokens,
-            output_tokens=known.output_tokens if told.output_tokens is None else told.output_tokens,
+            output_tokens=told.output_tokens or known.output_tokens,
             cache_read_tokens=told.cache_read_input_tokens or known.cache_read_tokens,
             cache_write_tokens=told.cache_creation_input_tokens or known.cache_write_tokens,
             complete=True,
@@ -284,11 +284,10 @@ class AnthropicCall:
                 block["input"] = json.loads(text) if text.strip() else {}
             except json.JSONDecodeError:
                 block["input"] = None
-        if block.get("type") == "tool_use":
-            if isinstance(block.get("input"), dict):
-                yield ToolUse(id=block["id"], name=block["name"], input=block["input"])
-            else:
-                self._broken_input = True  # judged at the end, which tells whether the model ran out of tokens here
+            # Judged at the end of the message, which tells whether the model was stopped in the middle of it.
+            self._broken_input = self._broken_input or not isinstance(block["input"], dict)
+        if block.get("type") == "tool_use" and isinstance(block.get("input"), dict):
+            yield ToolUse(id=block["id"], name=block["name"], input=block["input"])
 
 
 # --- requests

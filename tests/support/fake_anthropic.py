@@ -1,7 +1,11 @@
 """A local server that speaks the Messages streaming protocol, scripted by the prompt.
 
-A question that holds `[[script: text, cut]]` is answered by those steps, in order; calls after the first of the same transcript take the next `|`-separated script: `[[script:
-tool | text, end]]` asks for a tool, and answers when its result comes. Real sockets, chunked responses, a thread per connection. It counts calls and keeps what it was sent.
+A question that holds `[[script: text, cut]]` is answered by those steps, in order; calls after the first of the same transcript take
+the next script behind a `|`: `[[script: tool | text, end]]` asks for a tool, and answers when its result comes. Real sockets, chunked
+responses, a thread per connection, TLS where a certificate is given. It counts calls and keeps what it was sent.
+
+Steps: every `step_NAME` below, `NAME=ARGUMENT` where it takes one, and any HTTP status (`429=7` and `429=date` with retry-after). A
+script with a step that does not exist fails the test that sent it, when the server is left.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import argparse
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -61,8 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._status(int(name), argument)
         action: Callable[[str], None] | None = getattr(self, f"step_{name}", None)
         if action is None:
-            raise AssertionError(f"unknown step {name!r}")
-        if not getattr(self, "_begun", False):
+            self.server.owner.unknown_steps.append(name)
+            raise _Cut
+        if name != "silent" and not getattr(self, "_begun", False):
             self._begin()
         return action(argument)
 
@@ -73,6 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
             500: "api_error",
             400: "invalid_request_error",
             401: "authentication_error",
+            413: "request_too_large",
         }
         error = {"type": word.get(status, "api_error"), "message": "secret sk-ant-000 inside"}
         body = json.dumps({"type": "error", "error": error}).encode()
@@ -125,7 +132,6 @@ class _Handler(BaseHTTPRequestHandler):
             "message_delta", {"delta": {"stop_reason": stop_reason, "stop_sequence": None}, "usage": {"output_tokens": 7}}
         )
         self._event("message_stop", {})
-        self.wfile.write(b"0\r\n\r\n")
 
     def step_text(self, _: str) -> None:
         self._start_block({"type": "text", "text": ""})
@@ -157,15 +163,31 @@ class _Handler(BaseHTTPRequestHandler):
         for piece in ('{"que', 'ry": "partial', ' streams"}'):
             self._delta({"type": "input_json_delta", "partial_json": piece})
         self._end("tool_use")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def step_halftool(self, _: str) -> None:
+        """A tool's input that breaks off; the next step says why."""
+        self._start_block({"type": "tool_use", "id": "toolu_1", "name": "search_knowledge", "input": {}})
+        self._delta({"type": "input_json_delta", "partial_json": '{"que'})
 
     def step_end(self, _: str) -> None:
         self._end("end_turn")
+        self.wfile.write(b"0\r\n\r\n")
 
     def step_stop(self, reason: str) -> None:
         self._end(None if reason == "null" else reason)
+        self.wfile.write(b"0\r\n\r\n")
+
+    def step_open_end(self, _: str) -> None:
+        """The message ends, the response does not."""
+        self._end("end_turn")
 
     def step_overload(self, _: str) -> None:
-        self._event("error", {"error": {"type": "overloaded_error", "message": "Overloaded"}})
+        self.step_error("overloaded_error")
+
+    def step_error(self, word: str) -> None:
+        """An error inside the stream, by the provider's word for it."""
+        self._event("error", {"error": {"type": word, "message": "secret sk-ant-000 inside"}})
         raise _Cut
 
     def step_cut(self, _: str) -> None:
@@ -182,6 +204,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._raw(b"event: content_block_delta\ndata: {broken\n\n")
         raise _Cut
 
+    def step_shapeless(self, _: str) -> None:
+        """Sound JSON that is no event of the protocol."""
+        self._raw(b'event: content_block_delta\ndata: {"type": "content_block_delta", "index": 0}\n\n')
+        raise _Cut
+
     def step_ping(self, _: str) -> None:
         self._event("ping", {})
 
@@ -191,11 +218,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.recv(1)
         raise _Cut
 
+    def step_silent(self, _: str) -> None:
+        """Silent before the response's headers, until the client closes, or for long."""
+        self.step_hang("")
+
+    def step_slow(self, seconds: str) -> None:
+        """A pause: `slow=0.5, text, end` has a slow first token."""
+        self.server.owner.ending.wait(min(float(seconds), HANG_S))
+
     def step_pings(self, _: str) -> None:
         """Nothing but pings."""
         for _n in range(PINGS):
             self._event("ping", {})
-            time.sleep(0.02)
+            if self.server.owner.ending.wait(0.02):
+                raise _Cut
 
 
 def _script_of(body: dict[str, Any], owner: FakeAnthropic) -> list[str]:
@@ -213,6 +249,8 @@ def _script_of(body: dict[str, Any], owner: FakeAnthropic) -> list[str]:
 
 
 class _Server(ThreadingHTTPServer):
+    """One thread a connection; a TLS handshake is made in that thread, so that a silent client holds up nobody."""
+
     daemon_threads = True
     request_queue_size = 128
 
@@ -220,20 +258,34 @@ class _Server(ThreadingHTTPServer):
         self.owner = owner
         super().__init__(("127.0.0.1", port), _Handler)
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        context = self.owner.tls
+        if context is not None:
+            request.settimeout(HANG_S)
+            request = context.wrap_socket(request, server_side=True)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            if context is not None:
+                request.close()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error here."""
 
 
 class FakeAnthropic:
-    """The server, as a context manager. `calls` holds every request, `closed_at` when each ended."""
+    """The server, as a context manager. `calls` holds every request, `closed_at` the monotonic time when each ended."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
+        self.ending = threading.Event()
+        self.unknown_steps: list[str] = []
         self.calls: list[dict[str, Any]] = []
         self.closed_at: list[float] = []
         self.tries: dict[str, int] = {}
         self.lock = threading.Lock()
         self._server = _Server(self, port)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, name="fake-anthropic", daemon=True)
 
     def __enter__(self) -> Self:
@@ -241,9 +293,11 @@ class FakeAnthropic:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.ending.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+        assert not self.unknown_steps, self.unknown_steps
 
 
 def main() -> None:

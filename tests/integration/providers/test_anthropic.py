@@ -8,6 +8,7 @@ import anthropic
 import httpx2
 import pytest
 
+from lastword.errors import SettingsError
 from lastword.events import CompletionStatus, Reason, Usage
 from lastword.grammar import TurnGrammar
 from service.providers.anthropic_provider import AnthropicProvider, kind_of_class
@@ -122,10 +123,18 @@ def test_evidence_is_sent_as_search_results_and_comes_back_as_citations(provider
         ("text, reset", FailureKind.NETWORK, None),
         ("text, corrupt", FailureKind.CORRUPT, "JSONDecodeError"),
         ("529", FailureKind.OVERLOADED, "overloaded_error"),
-        ("503", FailureKind.SERVER_ERROR, "api_error"),
+        ("503", FailureKind.OVERLOADED, "api_error"),
+        ("error=rate_limit_error", FailureKind.RATE_LIMITED, "rate_limit_error"),
+        ("error=api_error", FailureKind.SERVER_ERROR, "api_error"),
+        ("error=what_is_this", FailureKind.SERVER_ERROR, "what_is_this"),
+        ("error=sk-ant-000", FailureKind.SERVER_ERROR, "APIStatusError"),
+        ("error=invalid_request_error", FailureKind.BAD_REQUEST, "invalid_request_error"),
+        ("text, shapeless", FailureKind.CORRUPT, "unreadable_event"),
+        ("halftool, stop=tool_use", FailureKind.CORRUPT, "unreadable_input"),
         ("500", FailureKind.SERVER_ERROR, "api_error"),
         ("429=7", FailureKind.RATE_LIMITED, "rate_limit_error"),
         ("400", FailureKind.BAD_REQUEST, "invalid_request_error"),
+        ("413", FailureKind.BAD_REQUEST, "request_too_large"),
         ("401", FailureKind.BAD_REQUEST, "authentication_error"),
     ],
 )
@@ -140,7 +149,40 @@ def test_failure_of_the_provider_is_known_by_kind(provider, server, script, kind
 def test_retry_after_is_read_as_seconds_and_as_a_date(provider):
     """Both forms of the header are understood."""
     assert failure(provider, "429=7").retry_after_s == 7
+    assert failure(provider, "429=inf").retry_after_s is None
     assert failure(provider, "429=date").retry_after_s > 1_000_000
+
+
+@pytest.mark.parametrize("reason", ["max_tokens", "model_context_window_exceeded", "refusal"])
+def test_tool_input_that_a_limit_cut_is_no_failure(provider, reason):
+    """The model was stopped in the middle of asking for a tool: its own word for that counts, and the tool is not asked for."""
+    events = run(provider, f"text, halftool, stop={reason}")
+    assert events[-1].stop_reason == reason
+    assert not any(isinstance(event, ToolUse) for event in events)
+
+
+@pytest.mark.parametrize("after", ["reset", "hang", "overload"])
+def test_what_follows_the_end_of_the_message_does_not_matter(provider, after):
+    """`message_stop` has been read: a connection that breaks, or stays open, behind it cannot make the answer partial."""
+    events = run(provider, f"text, open_end, {after}", read_timeout_s=5.0)
+    assert text_of(events) == TEXT
+    assert isinstance(events[-1], Ended)
+
+
+def test_slow_first_token_is_waited_for(provider):
+    """A pause before the text is no failure of its own: time-outs are the caller's business."""
+    assert text_of(run(provider, "slow=0.05, text, end")) == TEXT
+
+
+def test_key_that_no_header_can_carry_is_refused_unshown(server):
+    """The HTTP library would put it into its error, and so into a log; a line break at its end is only cut off."""
+    with pytest.raises(SettingsError) as caught:
+        AnthropicProvider(api_key="sk-ant\nsecret")
+    assert "secret" not in str(caught.value)
+    provider = AnthropicProvider(api_key=f"{KEY}\n", base_url=server.url)
+    assert text_of(run(provider, "text, end")) == TEXT
+    assert server.calls[-1]["headers"]["authorization"] == f"Bearer {KEY}"
+    provider.close()
 
 
 def test_nobody_listening_is_a_network_failure():
@@ -150,9 +192,9 @@ def test_nobody_listening_is_a_network_failure():
     provider.close()
 
 
-@pytest.mark.parametrize("script", ["hang", "text, hang", "text, pings"])
+@pytest.mark.parametrize("script", ["silent", "hang", "text, hang", "text, pings"])
 def test_abort_wakes_a_blocked_reader(provider, server, script):
-    """Silent or pinging, before or after text: an abort from another thread ends the call and its socket within a second."""
+    """Silent or pinging, before the headers, before or after text: an abort from another thread ends the call and its socket within a second."""
     server.closed_at.clear()
     call = provider.start(request(script))
     timer = threading.Timer(0.2, call.abort)

@@ -89,7 +89,7 @@ class Parts:
             deps,
             telemetry=self.telemetry,
             pool=WorkerPool(settings.max_turns),
-            directory=TurnDirectory(clock, settings.log_retention_s),
+            directory=TurnDirectory(clock, settings.log_retention_s, max_bytes=settings.log_memory_bytes),
             metrics=self.metrics,
         )
         self.corpus = settings.corpus_path

@@ -1,6 +1,7 @@
 """The turns that this process holds in memory: those that run, and those that ended a while ago, for replay.
 
-Thread-safe. Bounded by the worker pool's capacity while they run, and by a time and a number afterwards.
+Thread-safe. Bounded by the worker pool's capacity while they run, and by a time, a number and their bytes afterwards: what leaves is replayed from the
+database.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ MAX_ENDED = 4096
 class TurnDirectory:
     """Finds turns by id."""
 
-    def __init__(self, clock: Clock, retention_s: int, max_ended: int = MAX_ENDED) -> None:
+    def __init__(self, clock: Clock, retention_s: int, *, max_bytes: int, max_ended: int = MAX_ENDED) -> None:
         self._clock = clock
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._retention_ns = retention_s * 1_000_000_000
         self._max_ended = max_ended
         self._lock = threading.Lock()
@@ -37,6 +40,7 @@ class TurnDirectory:
             self._running.pop(turn.turn_id, None)
             if keep:
                 self._ended[turn.turn_id] = (now, turn)
+                self._bytes += turn.log.size_bytes
             self._prune(now)
 
     def find(self, turn_id: str) -> Turn | None:
@@ -53,7 +57,9 @@ class TurnDirectory:
 
     def _prune(self, now: int) -> None:
         while self._ended:
-            ended_ns, _ = next(iter(self._ended.values()))
-            if len(self._ended) <= self._max_ended and now - ended_ns <= self._retention_ns:
+            ended_ns, turn = next(iter(self._ended.values()))
+            fits = len(self._ended) <= self._max_ended and self._bytes <= self._max_bytes
+            if fits and now - ended_ns <= self._retention_ns:
                 return
             self._ended.popitem(last=False)
+            self._bytes -= turn.log.size_bytes

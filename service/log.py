@@ -54,6 +54,11 @@ class TurnLog:
         return self._closed
 
     @property
+    def size_bytes(self) -> int:
+        """Length of all frames."""
+        return self._bytes
+
+    @property
     def frames_bytes(self) -> bytes:
         """The whole log as it stands on the wire."""
         with self._lock:

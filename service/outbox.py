@@ -14,7 +14,6 @@ from typing import Protocol
 
 import httpx2
 from msgspec import Struct
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.store.store import Record, TurnStore
 
@@ -109,8 +108,8 @@ class Outbox:
         while True:
             try:
                 clear = self._send_pending()
-            except SQLAlchemyError:  # the boundary of this thread: the database may come back
-                logger.exception("the outbox cannot be read")
+            except Exception:  # the boundary of this thread: the database may come back, and records wait meanwhile
+                logger.exception("the outbox could not be sent")
                 clear = False
             failed = 0 if clear else failed + 1
             with self._changed:

@@ -69,6 +69,9 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     log_retention_s: Annotated[Positive, Meta(description="How long an ended turn stays in memory for replay, in seconds.")] = (
         300
     )
+    log_memory_bytes: Annotated[
+        Positive, Meta(description="Memory for the logs of ended turns, in bytes; older ones are replayed from the database.")
+    ] = 268_435_456
     drain_s: Annotated[float, Meta(gt=0, description="How long running turns may take to end at shutdown, in seconds.")] = 8.0
     capture_content: Annotated[
         bool, Meta(description="Whether prompts and answers are recorded in telemetry. Off: none of them leaves the service.")

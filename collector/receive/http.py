@@ -7,6 +7,7 @@ request is told in `partial_success`. Bodies are decoded in threads of their own
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -116,7 +117,8 @@ class Receiver:
         committed: asyncio.Future[StoreError | None] = loop.create_future()
 
         def done(error: StoreError | None) -> None:
-            loop.call_soon_threadsafe(_resolve, committed, error)
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and the sender's connection with it
+                loop.call_soon_threadsafe(_resolve, committed, error)
 
         try:
             self._writer.submit(rows, done)

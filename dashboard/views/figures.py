@@ -134,4 +134,5 @@ def _card(figure: Figure) -> None:
         help=figure.meaning,
         chart_data=figure.line if len(figure.line) > 1 else None,
         chart_type=figure.kind,
+        height="stretch",  # cards without a line are as high as those with one
     )

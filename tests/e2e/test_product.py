@@ -143,6 +143,7 @@ def test_browser_asks_opens_the_turn_and_sees_waterfall_and_record(product):
         expect(page.get_by_text(turn_id).first).to_be_visible()
         expect(page.get_by_text("first visible token").first).to_be_attached()
         expect(page.get_by_text("Does the record agree with the trace?")).to_be_visible()
+        expect(page.get_by_text("values agree; times within 5 ms")).to_be_visible()
         expect(page.get_by_text("streamedSha256").first).to_be_visible()
         page.locator(IDLE).wait_for()
         page.screenshot(path=ARTIFACTS / "product-turn.png", full_page=True)

@@ -1,7 +1,7 @@
 """The embedded provider: answers from what retrieval and tools really returned, and needs no key.
 
-It behaves like a model behind the port: it may ask for a tool first, streams at a natural pace, reports usage, and fails on purpose where the plan of faults says so. Tokens
-are counted as characters divided by four, which is near what tokenizers make of English.
+It behaves like a model behind the port: it may ask for a tool first, streams at a natural pace, reports usage, and fails on purpose
+where the plan of faults says so. Tokens are counted as characters divided by four, which is near what tokenizers make of English.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class ExtractiveProvider:
     def start(self, request: ModelRequest) -> ExtractiveCall:
         """A call, not yet begun."""
         number = next(self._numbers)
-        rng = random.Random(None if self._seed is None else self._seed + number)
+        # By the turn and not by the call's number: other turns at the same time must not change how this one streams.
+        rng = random.Random(None if self._seed is None else f"{self._seed} {request.turn_id} {request.attempt}")
         fault = self._faults.fault_for(request.turn_id, request.metadata)
         return ExtractiveCall(
             request,

@@ -1,7 +1,7 @@
 """Faults on purpose, for demonstrations and tests: which turn gets which, and when.
 
-Owns the names, the rates and the dice. Knows nothing of how a fault is made: the extractive provider and the tool registry ask. A turn's fault is drawn once, from a
-seeded generator in the order of the turns, so that a run can be repeated.
+Owns the names, the rates and the dice. Knows nothing of how a fault is made: the extractive provider and the tool registry ask. A
+turn's fault is drawn once, from a seeded generator in the order of the turns, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -74,6 +74,23 @@ def parse_fault(text: str) -> Fault:
     raise SettingsError(f"fault {text!r}: behind the colon stands `always` or the number of tries that it strikes")
 
 
+def fault_asked_for(metadata: Mapping[str, str]) -> Fault | None:
+    """The fault that a request's metadata names, if it names one. Pure."""
+    wish = metadata.get(REQUEST_KEY)
+    if not wish:
+        return None
+    try:
+        return parse_fault(wish)
+    except SettingsError:
+        return None  # a caller's metadata is free text: what is no fault is no fault
+
+
+def fault_for_tool(metadata: Mapping[str, str], draw: Fault | None) -> ToolOutcome | None:
+    """The outcome that is forced on a turn's tools: by what its request asks for, else by what was drawn for it. Pure."""
+    fault = fault_asked_for(metadata) or draw
+    return _TOOL_OUTCOMES.get(fault.name) if fault else None
+
+
 class FaultPlan:
     """Decides which turn gets which fault. Thread-safe."""
 
@@ -86,12 +103,10 @@ class FaultPlan:
 
     def fault_for(self, turn_id: str, metadata: Mapping[str, str]) -> Fault | None:
         """The fault of a turn: the one that its request asks for, else the one that was drawn for it."""
-        wish = metadata.get(REQUEST_KEY) if self._by_request else None
-        if wish:
-            try:
-                return parse_fault(wish)
-            except SettingsError:
-                return None  # a caller's metadata is free text: what is no fault is no fault
+        asked = fault_asked_for(metadata) if self._by_request else None
+        return asked or self._drawn_for(turn_id)
+
+    def _drawn_for(self, turn_id: str) -> Fault | None:
         if not self._rates:
             return None
         with self._lock:
@@ -111,8 +126,9 @@ class FaultPlan:
 
     def before_tool(self, _name: str, context: ToolContext) -> ToolOutcome | None:
         """The registry's hook: the outcome that a turn's fault forces on its tools."""
-        fault = self.fault_for(context.turn_id, context.metadata)
-        return _TOOL_OUTCOMES.get(fault.name) if fault else None
+        # Not drawn where it was asked for: a wish must not move the dice of the turns behind it.
+        draw = self.fault_for(context.turn_id, context.metadata)
+        return fault_for_tool(context.metadata if self._by_request else {}, draw)
 
 
 def parse_faults(text: str, *, seed: int = 1, by_request: bool = True) -> FaultPlan:
@@ -130,7 +146,10 @@ def parse_faults(text: str, *, seed: int = 1, by_request: bool = True) -> FaultP
             rate = -1.0
         if not 0 <= rate <= 1:
             raise SettingsError(f"faults: {item!r}: behind = stands a share between 0 and 1")
-        rates[parse_fault(name)] = rate
+        fault = parse_fault(name)
+        if fault in rates:
+            raise SettingsError(f"faults: {name.strip()} has two shares")
+        rates[fault] = rate
     if sum(rates.values()) > 1 + 1e-9:
         raise SettingsError(f"faults: the shares sum to {sum(rates.values()):g}, which is more than 1")
     return FaultPlan(rates, seed=seed, by_request=by_request)

@@ -55,6 +55,12 @@ def test_sentence_that_leans_on_another_comes_only_with_it():
     assert texts("What does the outbox keep?", orphan) == ["The outbox is a table of the service."]
 
 
+def test_sentence_that_leans_on_a_list_is_left_out_behind_others():
+    """The sentence that was chosen before is not the one that it means."""
+    text = "The outbox keeps records of turns. There are: - records that wait. They keep their order, mostly."
+    assert texts("What does the outbox keep?", passage(text)) == ["The outbox keeps records of turns."]
+
+
 def test_leaning_sentence_is_better_than_no_answer():
     """Where all that fits leans on something, the best of it is still evidence."""
     assert texts("What does the outbox keep?", passage("It keeps records in the outbox.")) == [

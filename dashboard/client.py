@@ -24,7 +24,6 @@ from dashboard.settings import DashboardSettings
 
 Params = Mapping[str, str | int | float | bool | None]
 
-ARROW = "application/vnd.apache.arrow.stream"
 TRUNCATED = "Lastword-Truncated"
 _ANSWER_SLACK_S = 2.0  # the collector's own limit should speak first: it says why
 

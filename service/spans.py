@@ -13,6 +13,7 @@ from msgspec import Struct, field
 from lastword import names
 from lastword.events import Usage
 from lastword.states import Signal, State
+from service.clock import as_datetime
 from service.turn.journal import AttemptNote, CallNote, ToolNote
 from service.turn.machine import TurnMachine
 
@@ -46,6 +47,7 @@ class TurnFacts(Struct, frozen=True, kw_only=True):
     """What the spans tell about a turn besides its transitions."""
 
     turn_id: str
+    accepted_ns: int  # since 1970
     conversation_id: str | None
     provider: str
     route: str | None
@@ -194,6 +196,7 @@ def _chat_span(call: CallNote, facts: TurnFacts) -> Span:
         names.GEN_AI_RESPONSE_ID: call.response_id,
         names.GEN_AI_FINISH_REASONS: (finish,) if finish else None,
         names.GEN_AI_TIME_TO_FIRST_CHUNK: None if call.first_chunk_ns is None else (call.first_chunk_ns - call.start_ns) / 1e9,
+        names.LANGFUSE_COMPLETION_START: None if call.first_chunk_ns is None else _iso(facts.accepted_ns + call.first_chunk_ns),
         names.GEN_AI_CONVERSATION_ID: facts.conversation_id,
     }
     return Span(
@@ -204,6 +207,11 @@ def _chat_span(call: CallNote, facts: TurnFacts) -> Span:
         attributes=attributes | _present(optional),
         error_type=call.error_type,
     )
+
+
+def _iso(wall_ns: int) -> str:
+    """A UTC time as ISO 8601 with microseconds."""
+    return as_datetime(wall_ns).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _tool_span(tool: ToolNote) -> Span:

@@ -175,7 +175,6 @@ def _call_provider(turn: Turn, deps: Deps, note: AttemptNote, transcript: tuple[
     provider_call = deps.provider.start(request)
     call_note = CallNote(model=note.model, start_ns=turn.now_ns())
     note.calls.append(call_note)
-    turn.model_calls += 1
     turn.control.enter(provider_call)
     call = _Call()
     try:

@@ -20,6 +20,7 @@ def turn_facts(turn: Turn, provider: str) -> TurnFacts:
     partial = done is not None and done.partial
     return TurnFacts(
         turn_id=turn.turn_id,
+        accepted_ns=turn.anchor.wall_ns,
         conversation_id=turn.conversation_id or None,
         provider=provider,
         route=terminal.metadata.route,

@@ -69,7 +69,6 @@ class Turn:
         self.passages: tuple[Passage, ...] = ()
         self.retrieval_error: str | None = None
         self.attempts: list[AttemptNote] = []
-        self.model_calls = 0
         self.side_effects = False
         self.fallback = False
         self.cleaner = Cleaner()

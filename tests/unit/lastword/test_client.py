@@ -152,3 +152,18 @@ def test_html_is_a_refusal_and_not_a_crash(server, ask):
     server.answers = [(200, {"content-type": "text/html"}, b"<html>hello")]
     with pytest.raises(TurnRejected, match="hello"):
         ask(server.url)
+
+
+def test_client_looks_at_a_turn_and_cancels_it(server):
+    """State and cancel are JSON; a turn that is not there is a refusal."""
+    server.answers = [
+        (200, {}, b'{"state": "streaming"}'),
+        (202, {}, b'{"state": "streaming"}'),
+        (404, {}, b'{"title": "Not Found"}'),
+    ]
+    with TurnClient(server.url) as client:
+        assert client.get_turn(TURN) == {"state": "streaming"}
+        assert client.cancel(TURN) == {"state": "streaming"}
+        with pytest.raises(TurnRejected, match="Not Found"):
+            client.get_turn("nope")
+    assert [seen[:2] for seen in server.seen[:2]] == [("GET", f"/v1/turns/{TURN}"), ("POST", f"/v1/turns/{TURN}/cancel")]

@@ -333,3 +333,27 @@ def test_log_that_cannot_hold_the_first_chunk_truncates(scene):
     turn = scene.run(ANSWER)
     assert outcome(turn)[:3] == (CompletionStatus.TRUNCATED, True, Reason.OUTPUT_LIMIT)
     assert (events_of(turn)[-1].metadata.chunk_count, turn.machine.visible) == (0, False)
+
+
+def test_chat_span_speaks_the_words_of_the_field(scene):
+    """The GenAI attributes of one provider call, and when its first text came, as other backends read them."""
+    turn = scene.run([Started(response_id="r", model="served"), *ANSWER])
+    tree = build_spans(turn.machine, turn_facts(turn, "scripted"))
+    (chat,) = next(span for span in tree.children if span.name == "turn.attempt").children
+    assert chat.attributes | {"lastword.turn.id": ""} == {
+        "lastword.turn.id": "",
+        "gen_ai.operation.name": "chat",
+        "openinference.span.kind": "LLM",
+        "gen_ai.provider.name": "scripted",
+        "gen_ai.request.model": "model-s",
+        "gen_ai.response.model": "served",
+        "gen_ai.response.id": "r",
+        "gen_ai.response.finish_reasons": ("end_turn",),
+        "gen_ai.response.time_to_first_chunk": 0.001,
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 5,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "gen_ai.usage.cache_write.input_tokens": 0,
+        "gen_ai.conversation.id": turn.conversation_id,
+        "langfuse.observation.completion_start_time": "2023-11-14T22:13:20.014000Z",
+    }

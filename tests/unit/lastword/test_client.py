@@ -38,7 +38,7 @@ def server():
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.seen, server.bodies, server.answers = [], [], []
     server.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
     server.shutdown()

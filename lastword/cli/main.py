@@ -14,6 +14,7 @@ _COMMANDS = {
     "ask": ("lastword.cli.ask", "Ask a question and watch the answer stream."),
     "sql": ("lastword.cli.sql", "Run a query over turns and spans."),
     "demo": ("lastword.cli.demo", "Send demo traffic, with faults."),
+    "check": ("lastword.cli.check", "Check that a server keeps the turn contract."),
     "index": ("lastword.cli.index", "Index a folder of documents to answer from."),
 }
 

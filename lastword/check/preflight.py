@@ -15,6 +15,7 @@ from lastword.check.stream import TurnStream
 from lastword.errors import LastwordError
 
 _LIMIT_S = 20.0
+_MAX_BYTES = 1_000_000
 
 
 class NoTurnServer(LastwordError):
@@ -31,7 +32,7 @@ def look(bench: Bench) -> Facts:
     url = bench.target.url
     try:
         _ask(bench, url)
-        return _facts(bench)
+        return facts_of(bench)
     except Unreachable as error:
         raise NoTurnServer(f"nobody answers: {error}") from error
     finally:
@@ -66,16 +67,18 @@ def _ask(bench: Bench, url: str) -> None:
 
 def _first_event(url: str, turn: TurnStream) -> None:
     try:
-        turn.read(lambda: turn.events or len(turn.body) > 1_000_000, "the first event", 10)
+        turn.read(lambda: turn.events or len(turn.body) > _MAX_BYTES, "the first event", 10)
     except Failed:
         raise NoTurnServer(f"{url} opens an event stream, but no event comes within 10 s") from None
     if not turn.events:
         raise NoTurnServer(f"{url} sends {len(turn.body)} bytes that hold no event")
+    with contextlib.suppress(Failed):  # let it end, so that it takes nobody's place
+        turn.read(lambda: turn.terminal or len(turn.body) > _MAX_BYTES, "the terminal", 3)
     if not isinstance(turn.events[0].data.get("turnId"), str):
         raise NoTurnServer(f"{url} streams events that are no turn's: the first is {turn.events[0].kind!r} without a turnId")
 
 
-def _facts(bench: Bench) -> Facts:
+def facts_of(bench: Bench) -> Facts:
     """`/.well-known/turn-contract`; a server without it is checked all the same."""
     try:
         got = bench.request("GET", "/.well-known/turn-contract", timeout_s=5)

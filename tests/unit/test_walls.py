@@ -60,16 +60,31 @@ def test_programs_do_not_import_each_other():
 
 
 def test_core_of_the_contract_needs_the_standard_library_and_msgspec():
-    """Client and command line apart, anybody can take the contract without its dependencies."""
+    """Client, checker and command line apart, anybody can take the contract without its dependencies."""
     allowed = set(sys.stdlib_module_names) | {"lastword", "msgspec"}
     core = [
         name
         for name in MODULES
-        if name.startswith("lastword/") and not name.startswith("lastword/cli/") and name != "lastword/client.py"
+        if name.startswith("lastword/")
+        and not name.startswith(("lastword/cli/", "lastword/check/"))
+        and name != "lastword/client.py"
     ]
     assert len(core) >= 8
     for name in core:
         assert roots_of(name) <= allowed, name
+        assert not {
+            module for module in imports_of(name) if module.startswith(("lastword.cli", "lastword.client", "lastword.check"))
+        }, name
+
+
+def test_checker_knows_no_server():
+    """It checks any server: nothing of ours but the contract, a parser of HTTP, and the messages of OTLP."""
+    allowed = set(sys.stdlib_module_names) | {"lastword", "msgspec", "h11", "opentelemetry", "google"}
+    checker = [name for name in MODULES if name.startswith("lastword/check/")]
+    assert len(checker) >= 15
+    for name in checker:
+        assert roots_of(name) <= allowed, name
+        assert all(module.startswith("opentelemetry.proto.") for module in imports_of(name) if "opentelemetry" in module), name
         assert not {module for module in imports_of(name) if module.startswith(("lastword.cli", "lastword.client"))}, name
 
 

@@ -13,7 +13,6 @@ _RECOVER = "contract 6.1: a crash is closed by recovery at the next start (recov
 _NEEDS = Need.PROVIDER | Need.PROCESS
 _LIMIT_S = 150.0
 _GRACE_S = 20.0
-_RECOVERY_S = 20.0
 
 
 def _grace_s(bench: Bench) -> float:
@@ -105,7 +104,7 @@ def kill(bench: Bench) -> None:
 
 
 def _recovered(bench: Bench, turn_id: str) -> dict[str, Any]:
-    terminal = bench.wait_ended(turn_id, _RECOVERY_S)
+    terminal = bench.wait_ended(turn_id, bench.options.patience_s)
     metadata = terminal.get("metadata") or {}
     if metadata.get("recovered") is not True:
         raise Failed(f"the terminal of {turn_id} does not say recovered=true", str(terminal).encode())

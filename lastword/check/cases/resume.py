@@ -195,7 +195,7 @@ def expired_log(bench: Bench) -> None:
         bench.budget.pause(0.2)
         return bench.follow(turn.turn_id).exchange.read_all(5).status == 410
 
-    bench.budget.wait_for(gone, kept / 1000 + 10, "410 for an expired log")
+    bench.budget.wait_for(gone, kept / 1000 + bench.options.patience_s, "410 for an expired log")
     found = bench.snapshot(turn.turn_id).get("terminal")
     turn.expect(isinstance(found, dict), "the snapshot has lost its terminal with the log")
 

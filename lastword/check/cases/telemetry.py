@@ -17,7 +17,6 @@ from lastword.states import Stage
 _PROBLEM = "application/problem+json"
 _SPANS = "telemetry 2: the span tree mirrors the machine"
 _TELEMETRY = Need.PROVIDER | Need.TELEMETRY
-_EXPORT_S = 15.0
 _SPAN_OF = {
     Stage.AUTH: names.SPAN_AUTH,
     Stage.PRECHECK: names.SPAN_PRECHECK,
@@ -151,11 +150,13 @@ def spans_of(bench: Bench, turn: TurnStream) -> list[SinkSpan]:
         return any(span.name == names.SPAN_TURN for span in bench.sink.spans_of(trace_id))
 
     try:
-        bench.budget.wait_for(exported, _EXPORT_S, f"the span {names.SPAN_TURN!r}")
+        bench.budget.wait_for(exported, bench.options.patience_s, f"the span {names.SPAN_TURN!r}")
     except Failed:
         if not bench.sink.heard:
             raise NotTried("the server sent no telemetry to the sink (OTLP over HTTP as protobuf)") from None
-        raise Failed(f"no span {names.SPAN_TURN!r} of trace {trace_id} within {_EXPORT_S:g} s", turn.evidence()) from None
+        raise Failed(
+            f"no span {names.SPAN_TURN!r} of trace {trace_id} within {bench.options.patience_s:g} s", turn.evidence()
+        ) from None
     bench.budget.pause(0.3)  # what was exported in the next batch
     return bench.sink.spans_of(trace_id)
 
@@ -272,7 +273,7 @@ def records(bench: Bench) -> None:
         return all(bench.sink.records_of(turn.turn_id, names.RECORD_DONE) for turn in turns)
 
     try:
-        bench.budget.wait_for(arrived, _EXPORT_S, "the records")
+        bench.budget.wait_for(arrived, bench.options.patience_s, "the records")
     except Failed:
         missing = sum(1 for turn in turns if not bench.sink.records_of(turn.turn_id, names.RECORD_DONE))
         raise Failed(f"{missing} of {len(turns)} ended turns have no {names.RECORD_DONE!r} record") from None
@@ -298,7 +299,9 @@ def no_content(bench: Bench) -> None:
     turn.expect(answered in turn.text, "the answer was not streamed")
     spans_of(bench, turn)
     bench.budget.wait_for(
-        lambda: bench.sink.records_of(turn.turn_id, names.RECORD_DONE), _EXPORT_S, f"the {names.RECORD_DONE!r} record"
+        lambda: bench.sink.records_of(turn.turn_id, names.RECORD_DONE),
+        bench.options.patience_s,
+        f"the {names.RECORD_DONE!r} record",
     )
     for word, what in ((asked, "the prompt"), (answered, "the answer")):
         turn.expect(not bench.sink.holds(word), f"a word of {what} stands in the telemetry")

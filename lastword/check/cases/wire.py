@@ -225,7 +225,7 @@ def prompt_close(bench: Bench) -> None:
 )
 def no_clumping(bench: Bench) -> None:
     """Each word is on the wire soon after the provider sent it."""
-    count, pace = 20, 0.1
+    count, pace = 12, 0.1
     turn = bench.ask(f"words={count}@{pace}, end")
     sent = bench.calls(turn)[0].sent
     shown: dict[int, float] = {}

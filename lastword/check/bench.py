@@ -5,6 +5,7 @@ Owns nothing that outlives a run. Every connection that a case opened is closed 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -24,6 +25,8 @@ PROBE = "conformance_probe"
 """A tool that does as it is told by its argument `behaviour`: results, empty, error or hang. A server that offers it has more cases tried."""
 
 QUESTION = "Why is my stream partial?"
+_MAX_FACT = 1e12
+_METRICS = {"process_open_fds", "process_threads", "lastword_threads", "process_resident_memory_bytes"}
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -37,6 +40,7 @@ class Options(Struct, frozen=True, kw_only=True):
     races: int = 200
     aborts: int = 200
     slow_turns: int = 200
+    silence_s: float = 60.0
     max_connections: int = 600
     patience_s: float = 20.0
     seed: int = 1
@@ -63,7 +67,8 @@ class Facts(Struct, frozen=True, kw_only=True):
             value: Any = document
             for name in path:
                 value = value.get(name) if isinstance(value, dict) else None
-            return round(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+            sound = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_FACT
+            return round(value) if sound else None
 
         def words(name: str) -> list[str]:
             value = document.get(name)
@@ -192,10 +197,11 @@ class Bench:
         headers: dict[str, str | None] | None = None,
         *,
         receive_buffer: int | None = None,
+        held: bool = False,
     ) -> Exchange:
-        """A request, sent; its response is to be read by the caller."""
+        """A request, sent (without its last byte where it is `held`); its response is to be read by the caller."""
         every = self._headers({"Content-Type": "application/json" if body else None, **(headers or {})})
-        opened = Exchange(self.target, method, path, every, body, self.budget, receive_buffer=receive_buffer)
+        opened = Exchange(self.target, method, path, every, body, self.budget, receive_buffer=receive_buffer, held=held)
         self._opened.append(opened)
         return opened
 
@@ -213,6 +219,7 @@ class Bench:
         receive_buffer: int | None = None,
         mark: str | None = None,
         message: str = QUESTION,
+        held: bool = False,
         **fields: Any,
     ) -> TurnStream:
         """A new turn whose provider follows a script; nothing of its answer is read yet. A new `mark` is made where none is given."""
@@ -228,6 +235,7 @@ class Bench:
             json.dumps({name: value for name, value in body.items() if value is not None}).encode(),
             accept,
             receive_buffer=receive_buffer,
+            held=held,
         )
         return TurnStream(sent, script if self._provider is not None else "", mark)
 
@@ -293,8 +301,20 @@ class Bench:
         """The provider calls of a turn."""
         return self.provider.calls_of(turn.mark)
 
+    def first_call(self, turn: TurnStream) -> Call:
+        """The first provider call of a turn.
+
+        Raises:
+            Failed: there was none.
+        """
+        made = self.calls(turn)
+        turn.expect(made, "the provider was not called")
+        return made[0]
+
     def expect_calls(self, turn: TurnStream, count: int) -> None:
-        """Expects a number of provider calls."""
+        """Expects a number of provider calls, where there is a fake provider to count them."""
+        if self._provider is None:
+            return
         made = len(self.calls(turn))
         turn.expect(made == count, f"the provider was called {made} times, expected {count}")
 
@@ -319,9 +339,15 @@ def json_of(exchange: Exchange) -> dict[str, Any]:
     """The body as a JSON object; empty where it is none."""
     try:
         value = json.loads(exchange.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def metadata_of(terminal: dict[str, Any]) -> dict[str, Any]:
+    """The metadata of a terminal as a snapshot shows it; empty where it is no object."""
+    found = terminal.get("metadata")
+    return found if isinstance(found, dict) else {}
 
 
 def _read_metrics(bench: Bench) -> Vitals | None:
@@ -329,16 +355,15 @@ def _read_metrics(bench: Bench) -> Vitals | None:
         text = bench.request("GET", "/metrics").body.decode(errors="replace")
     except (Failed, Unreachable):
         return None
-    values: dict[str, float] = {}
+    values: dict[str, int] = {}
     for line in text.splitlines():
         name, _, value = line.partition(" ")
-        if name in {"process_open_fds", "process_threads", "lastword_threads", "process_resident_memory_bytes"}:
-            values[name] = float(value)
+        if name in _METRICS:
+            with contextlib.suppress(ValueError, OverflowError):
+                values[name] = int(float(value.split(" ")[0]))
     threads = values.get("process_threads", values.get("lastword_threads"))
     if threads is None or "process_open_fds" not in values:
         return None
     return Vitals(
-        threads=int(threads),
-        descriptors=int(values["process_open_fds"]),
-        resident_bytes=int(values.get("process_resident_memory_bytes", 0)),
+        threads=threads, descriptors=values["process_open_fds"], resident_bytes=values.get("process_resident_memory_bytes")
     )

@@ -81,16 +81,21 @@ class Target(Struct, frozen=True, kw_only=True):
             ValueError: it is no http or https URL.
         """
         parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        plain = all("!" <= character <= "~" for character in parts.netloc + parts.path)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or not plain:
             raise ValueError(f"{url!r} is no address such as http://127.0.0.1:8000")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return cls(host=parts.hostname, port=port, tls=parts.scheme == "https", path=parts.path.rstrip("/"))
 
     @property
+    def authority(self) -> str:
+        """Host and port, as the `Host` header names them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def url(self) -> str:
         """The base URL."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.path}"
+        return f"{'https' if self.tls else 'http'}://{self.authority}{self.path}"
 
     def connect(self, receive_buffer: int | None = None) -> socket.socket:
         """A connection.
@@ -98,6 +103,7 @@ class Target(Struct, frozen=True, kw_only=True):
         Raises:
             Unreachable: there is none to be had.
         """
+        sock: socket.socket | None = None
         try:
             family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
             sock = socket.socket(family) if receive_buffer else socket.create_connection((self.host, self.port), CONNECT_S)
@@ -107,8 +113,11 @@ class Target(Struct, frozen=True, kw_only=True):
                 sock.connect((self.host, self.port))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return ssl.create_default_context().wrap_socket(sock, server_hostname=self.host) if self.tls else sock
-        except OSError as error:
-            raise Unreachable(f"no connection to {self.url}: {error}") from error
+        except (OSError, UnicodeError) as error:  # a host name that cannot be one is a UnicodeError
+            if sock is not None:
+                sock.close()
+            hint = "; is it http:// and not https://?" if isinstance(error, ssl.SSLError) else ""
+            raise Unreachable(f"no connection to {self.url}: {error}{hint}") from error
 
 
 class Piece(Struct, frozen=True):
@@ -131,6 +140,7 @@ class Exchange:
         budget: Budget,
         *,
         receive_buffer: int | None = None,
+        held: bool = False,
     ) -> None:
         self.budget = budget
         self.status = 0
@@ -146,15 +156,24 @@ class Exchange:
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
         self._sock = target.connect(receive_buffer)
         length = [("Content-Length", str(len(body)))] if body or method == "POST" else []
-        every = [("Host", f"{target.host}:{target.port}"), ("Connection", "close"), *headers, *length]
+        every = [("Host", target.authority), ("Connection", "close"), *headers, *length]
         request = h11.Request(method=method, target=target.path + path, headers=every)
         out = self._h11.send(request) or b""
         out += (self._h11.send(h11.Data(data=body)) or b"") if body else b""
         out += self._h11.send(h11.EndOfMessage()) or b""
+        self._held = out[-1:] if held else b""
+        self._send(out[:-1] if held else out)
+
+    def release(self) -> None:
+        """Sends the last byte of a request that was `held`, so that many can be completed at one moment."""
+        self._send(self._held)
+        self._held = b""
+
+    def _send(self, data: bytes) -> None:
         self.sent_at = time.monotonic()
         try:
-            self._sock.settimeout(max(1.0, budget.left_s))
-            self._sock.sendall(out)
+            self._sock.settimeout(max(1.0, self.budget.left_s))
+            self._sock.sendall(data)
         except OSError:
             pass  # a server may answer and close before it has read everything: what it said is read all the same
 
@@ -162,6 +181,11 @@ class Exchange:
     def body(self) -> bytes:
         """The body as far as it was read."""
         return b"".join(piece.data for piece in self.pieces)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body so far."""
+        return self._size
 
     def header(self, name: str) -> str | None:
         """A header's value; None where there is none."""
@@ -184,7 +208,7 @@ class Exchange:
         self._parse(data, now)
         if not data:
             self._closed("eof")
-        if self._size > MAX_BYTES:
+        if len(self.raw) > MAX_BYTES:
             self._closed("broken", f"the response is longer than {MAX_BYTES} bytes")
         return True
 
@@ -206,8 +230,8 @@ class Exchange:
                     self.end, self.ended_at = "complete", now
                     self.trailing += self._h11.trailing_data[0]
                     return
-                elif event in {h11.NEED_DATA, h11.PAUSED} or isinstance(event, h11.ConnectionClosed):
-                    return
+                elif not isinstance(event, h11.InformationalResponse):
+                    return  # more is needed, or nothing can come any more
         except h11.RemoteProtocolError as error:
             if data:
                 self._closed("broken", str(error))

@@ -14,8 +14,12 @@ from lastword.check.exchange import OutOfTime, Unreachable
 from lastword.check.stream import TurnStream
 from lastword.errors import LastwordError
 
-_LIMIT_S = 20.0
+LIMIT_S = 20.0
+HEAD_S = 10.0
+EVENT_S = 10.0
+REST_S = 3.0
 _MAX_BYTES = 1_000_000
+_MAX_DETAIL = 200
 
 
 class NoTurnServer(LastwordError):
@@ -28,7 +32,7 @@ def look(bench: Bench) -> Facts:
     Raises:
         NoTurnServer: it is no turn server, or does not let us ask.
     """
-    bench.begin(_LIMIT_S)
+    bench.begin(LIMIT_S)
     url = bench.target.url
     try:
         _ask(bench, url)
@@ -43,39 +47,50 @@ def _ask(bench: Bench, url: str) -> None:
     turn = bench.open("text, end")
     got = turn.exchange
     try:
-        got.read_head(10)
+        got.read_head(HEAD_S)
     except OutOfTime:
-        raise NoTurnServer(f"{url} takes the connection, but answers nothing within 10 s") from None
+        began = "begins an answer, but does not end its headers" if got.raw else "takes the connection, but answers nothing"
+        raise NoTurnServer(f"{url} {began} within {HEAD_S:g} s") from None
     kind = (got.header("content-type") or "").partition(";")[0].strip().lower()
     if got.status == 0:
         seen = bytes(got.raw[:60])
-        why = f"it sent {seen!r}" if seen else "it closed the connection"
-        raise NoTurnServer(f"{url} does not speak HTTP: {why}")
+        why = f"it sent {seen!r} ({got.why_broken or got.end})" if seen else f"it closed the connection ({got.end})"
+        tls = "; is it https:// and not http://?" if seen[:2] == b"\x15\x03" else ""
+        raise NoTurnServer(f"{url} does not speak HTTP: {why}{tls}")
     if got.status in {401, 403}:
         raise NoTurnServer(f"{url} answers {got.status}: give it a key that may ask, with --api-key")
     if got.status == 200 and kind == "text/event-stream":
         _first_event(url, turn)
         return
     with contextlib.suppress(Failed):
-        got.read_all(5)
-    what = {"text/html": "a web page", "application/json": "plain JSON"}.get(kind, kind or "a response without content type")
-    detail = ""
+        got.read_until(lambda: got.size > _MAX_BYTES, REST_S, "the end of the response")
     if kind == "application/problem+json":
-        what, detail = "a problem", f": {json_of(got).get('detail') or json_of(got).get('title')}"
-    raise NoTurnServer(f"{url} is no turn server: POST /v1/turns answers {got.status} with {what}{detail}")
+        told = json_of(got).get("detail") or json_of(got).get("title")
+        raise NoTurnServer(f"{url} does not let us ask: POST /v1/turns answers {got.status}: {_one_line(str(told))}")
+    what = {"text/html": "a web page", "application/json": "plain JSON"}.get(kind, kind or "a response without content type")
+    to = f" to {_one_line(got.header('location') or 'nowhere')}" if got.status in {301, 302, 303, 307, 308} else ""
+    raise NoTurnServer(f"{url} is no turn server: POST /v1/turns answers {got.status}{to} with {what}")
+
+
+def _one_line(text: str) -> str:
+    """What a server said, fit to stand in a message: no line ends, no control characters, not too long."""
+    shown = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return shown if len(shown) <= _MAX_DETAIL else shown[:_MAX_DETAIL] + " …"
 
 
 def _first_event(url: str, turn: TurnStream) -> None:
     try:
-        turn.read(lambda: turn.events or len(turn.body) > _MAX_BYTES, "the first event", 10)
+        turn.read(lambda: turn.events or turn.exchange.size > _MAX_BYTES, "the first event", EVENT_S)
     except Failed:
-        raise NoTurnServer(f"{url} opens an event stream, but no event comes within 10 s") from None
+        raise NoTurnServer(f"{url} opens an event stream, but no event comes within {EVENT_S:g} s") from None
     if not turn.events:
-        raise NoTurnServer(f"{url} sends {len(turn.body)} bytes that hold no event")
+        raise NoTurnServer(f"{url} opens an event stream, and sends {turn.exchange.size} bytes that hold no event")
     with contextlib.suppress(Failed):  # let it end, so that it takes nobody's place
-        turn.read(lambda: turn.terminal or len(turn.body) > _MAX_BYTES, "the terminal", 3)
+        turn.read(lambda: turn.terminal or turn.exchange.size > _MAX_BYTES, "the terminal", REST_S)
     if not isinstance(turn.events[0].data.get("turnId"), str):
-        raise NoTurnServer(f"{url} streams events that are no turn's: the first is {turn.events[0].kind!r} without a turnId")
+        raise NoTurnServer(
+            f"{url} streams events that are no turn's: the first is {_one_line(turn.events[0].kind)!r} without a turnId"
+        )
 
 
 def facts_of(bench: Bench) -> Facts:
@@ -83,6 +98,6 @@ def facts_of(bench: Bench) -> Facts:
     try:
         got = bench.request("GET", "/.well-known/turn-contract", timeout_s=5)
         document = json.loads(got.body) if got.status == 200 else {}
-    except (Failed, ValueError):
+    except (Failed, ValueError, RecursionError):
         document = {}
     return Facts.of(document if isinstance(document, dict) else {})

@@ -28,18 +28,21 @@ class CannotStart(LastwordError):
 
 
 class Vitals(Struct, frozen=True, kw_only=True):
-    """What a process uses."""
+    """What a process uses. `resident_bytes` is None where it is not shown."""
 
     threads: int
     descriptors: int
-    resident_bytes: int
+    resident_bytes: int | None
 
 
 class Process:
     """A server started by a command. `ready` tells whether it answers."""
 
     def __init__(self, command: str, environment: dict[str, str], log: Path, ready: Callable[[], bool]) -> None:
-        self._arguments = shlex.split(command)
+        try:
+            self._arguments = shlex.split(command)
+        except ValueError as error:
+            raise CannotStart(f"the start command cannot be read: {error}") from error
         self._environment = environment
         self._log = log
         self._ready = ready
@@ -68,12 +71,15 @@ class Process:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            except OSError as error:
-                raise CannotStart(f"{self._arguments[0]}: {error.strerror}") from error
+            except (OSError, ValueError) as error:
+                raise CannotStart(f"{self._arguments[0]}: {getattr(error, 'strerror', None) or error}") from error
         end = time.monotonic() + START_S
-        while not self._ready():
-            if self._child.poll() is not None:
+        while True:
+            ready = self._ready()
+            if self._child.poll() is not None:  # looked at last: whatever answered was somebody else
                 raise CannotStart(f"the server ended with status {self._child.returncode}:\n{self.tail()}")
+            if ready:
+                return
             if time.monotonic() > end:
                 raise CannotStart(f"the server does not answer after {START_S:g} s:\n{self.tail()}")
             time.sleep(0.05)
@@ -127,8 +133,11 @@ class Process:
 
     def close(self) -> None:
         """Ends it: politely, then not."""
-        if self.running:
-            self.terminate()
-            if self.wait_gone(_KILL_S) is None:
-                self.kill()
-        self._signal(signal.SIGKILL)  # what it may have started itself
+        try:
+            if self.running:
+                self.terminate()
+                self.wait_gone(_KILL_S)
+        finally:  # also where somebody presses Ctrl-C once more
+            self._signal(signal.SIGKILL)  # it, if it is still there, and what it may have started itself
+            if self._child is not None:
+                self._child.wait(_KILL_S)

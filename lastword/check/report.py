@@ -10,22 +10,24 @@ import re
 from xml.etree import ElementTree as ET
 
 from lastword import CONTRACT, __version__
-from lastword.check.case import Case, Level
+from lastword.check.case import Case, Level, all_cases
 from lastword.check.runner import Report, Result, Verdict
 
 _CONTROL = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def summary(report: Report) -> str:
-    """One line that a project can paste."""
+    """One line that a project can paste. It counts all cases that there are: those that were skipped, or not chosen, are said to be untried."""
+    known = all_cases()
     parts = []
     for level in Level:
-        total = sum(1 for one in report.results if one.case.level is level)
+        total = sum(1 for one in known if one.level is level)
         if total:
             parts.append(f"{level.value} {report.count(Verdict.PASSED, level)}/{total}")
-    verdict = "conforms" if report.conforms() else "does not conform"
-    skipped = report.count(Verdict.SKIPPED)
-    rest = f" · {skipped} not tried" if skipped else ""
+    untried = len(known) - len(report.results) + report.count(Verdict.SKIPPED)
+    conforms = "conforms as far as tried" if untried else "conforms"
+    verdict = conforms if report.conforms() else "does not conform"
+    rest = f" · {untried} not tried" if untried else ""
     return f"{CONTRACT} {verdict} · {' · '.join(parts)}{rest} · lastword check {__version__}"
 
 
@@ -57,14 +59,16 @@ def as_json(report: Report) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
-def as_junit(report: Report) -> str:
-    """The report as JUnit XML, a test case for each case; a failed SHOULD is no failure but a property, as it does not fail the run."""
-    failed = sum(1 for one in report.results if _fails(one))
+def as_junit(report: Report, *, strict: bool = False) -> str:
+    """The report as JUnit XML, a test case for each case. A SHOULD that is not kept is output and no failure, as it does not fail the run unless it is strict."""
+    failed = [one for one in report.results if _fails(one, strict=strict)]
+    broken = sum(1 for one in failed if one.verdict is Verdict.BROKEN)
     suite = ET.Element(
         "testsuite",
-        name=f"lastword check {report.url}",
+        name=_clean(f"lastword check {report.url}"),
         tests=str(len(report.results)),
-        failures=str(failed),
+        failures=str(len(failed) - broken),
+        errors=str(broken),
         skipped=str(report.count(Verdict.SKIPPED)),
         time=f"{report.seconds:.3f}",
     )
@@ -72,20 +76,20 @@ def as_junit(report: Report) -> str:
         item = ET.SubElement(
             suite, "testcase", classname=one.case.group, name=f"{one.case.id} {one.case.title}", time=f"{one.seconds:.3f}"
         )
-        if _fails(one):
+        if one in failed:
             kind = "error" if one.verdict is Verdict.BROKEN else "failure"
             node = ET.SubElement(item, kind, message=_clean(one.message))
             node.text = _clean(one.evidence.decode(errors="replace"))
         elif one.verdict is Verdict.SKIPPED:
             ET.SubElement(item, "skipped", message=_clean(one.message))
-        elif one.verdict is Verdict.FAILED:
+        elif one.verdict in {Verdict.FAILED, Verdict.BROKEN}:
             ET.SubElement(item, "system-out").text = _clean(f"{one.case.level.value} not kept: {one.message}")
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _fails(one: Result) -> bool:
-    return one.verdict is Verdict.BROKEN or (one.verdict is Verdict.FAILED and one.case.level is Level.MUST)
+def _fails(one: Result, *, strict: bool) -> bool:
+    return one.verdict in {Verdict.FAILED, Verdict.BROKEN} and (strict or one.case.level is Level.MUST)
 
 
 def _clean(text: str) -> str:
@@ -106,6 +110,7 @@ def explain(case: Case, result: Result | None) -> str:
         lines.append(f"found  {result.verdict.value}{': ' if result.message else ''}{result.message}")
         lines += [f"note   {note}" for note in result.notes]
         if result.evidence:
-            seen = result.evidence.decode(errors="backslashreplace")
-            lines += ["seen", *("    " + line for line in seen.split("\n"))]
+            seen = result.evidence.decode(errors="backslashreplace").replace("\r", "\\r")
+            shown = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", seen)  # a terminal would obey them
+            lines += ["seen", *("    " + line for line in shown.split("\n"))]
     return "\n".join(lines)

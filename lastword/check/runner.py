@@ -18,6 +18,7 @@ from lastword.check.case import Case, Failed, Level, Need, NotTried
 from lastword.check.exchange import Unreachable
 from lastword.check.process import CannotStart
 
+_MAX_MESSAGE = 600
 _MISSING = {
     Need.PROVIDER: "the server does not call the fake provider (see --provider-port, --start)",
     Need.TELEMETRY: "the server sends no telemetry to the sink (see --otlp-port, --start)",
@@ -86,7 +87,7 @@ def run_case(bench: Bench, case: Case, limit_s: float) -> Result:
     return Result(
         case=case,
         verdict=verdict,
-        message=message,
+        message=message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + " …",
         evidence=evidence,
         notes=tuple(bench.notes),
         seconds=time.monotonic() - began,

@@ -1,12 +1,13 @@
 """A sink for telemetry: takes OTLP over HTTP as protobuf, and keeps it for the cases to look at.
 
-Owns what was received. Answers 200 to everything that it can read and 400 to the rest. Bounded: beyond `MAX_BYTES` of payload it forgets the oldest.
+Owns what was received. Answers 200 to everything that it can read and 400 to the rest. Bounded: one request holds at most `MAX_PAYLOAD` bytes, and beyond
+`MAX_BYTES` the oldest requests are forgotten, with their spans and records.
 """
 
 from __future__ import annotations
 
-import gzip
 import threading
+import zlib
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -20,6 +21,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from lastword import names
 
 MAX_BYTES = 256 * 1024 * 1024
+MAX_PAYLOAD = 32 * 1024 * 1024
+_ITEM_BYTES = 1024  # what a span or a record costs beside its bytes, roughly
 
 
 class SinkSpan(Struct, frozen=True, kw_only=True):
@@ -70,15 +73,44 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _payload(self) -> bytes:
         if "chunked" in (self.headers.get("transfer-encoding") or ""):
-            parts = []
-            while (size := int(self.rfile.readline().split(b";")[0], 16)) > 0:
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            payload = b"".join(parts)
+            payload = bytearray()
+            while (size := int(self.rfile.readline(100).split(b";")[0], 16)) > 0:
+                payload += self.rfile.read(_bounded(len(payload) + size) - len(payload))
+                self.rfile.readline(100)
+            self.rfile.readline(100)
+            whole = bytes(payload)
         else:
-            payload = self.rfile.read(int(self.headers.get("content-length", "0")))
-        return gzip.decompress(payload) if self.headers.get("content-encoding") == "gzip" else payload
+            whole = self.rfile.read(_bounded(int(self.headers.get("content-length", "0"))))
+        return _unpacked(whole) if self.headers.get("content-encoding") == "gzip" else whole
+
+
+def _bounded(size: int) -> int:
+    if not 0 <= size <= MAX_PAYLOAD:
+        raise ValueError(f"a request of {size} bytes")
+    return size
+
+
+def _unpacked(payload: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        whole = unpacker.decompress(payload, MAX_PAYLOAD)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    _bounded(len(whole) + len(unpacker.unconsumed_tail))
+    return whole
+
+
+class _Export(Struct, frozen=True):
+    """One request: its bytes, and what stood in them."""
+
+    payload: bytes
+    spans: list[SinkSpan]
+    records: list[SinkRecord]
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory, roughly."""
+        return len(self.payload) + _ITEM_BYTES * (1 + len(self.spans) + len(self.records))
 
 
 class _Server(ThreadingHTTPServer):
@@ -96,12 +128,12 @@ class _Server(ThreadingHTTPServer):
 class Sink:
     """The server, as a context manager. Thread-safe."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, max_bytes: int = MAX_BYTES) -> None:
         self._lock = threading.Lock()
-        self._spans: deque[SinkSpan] = deque()
-        self._records: deque[SinkRecord] = deque()
-        self._payloads: deque[bytes] = deque()
+        self._exports: deque[_Export] = deque()
+        self._max_bytes = max_bytes
         self._bytes = 0
+        self._heard = False
         self._server = _Server(self, port)
         self.port = int(self._server.server_address[1])
         self.url = f"http://127.0.0.1:{self.port}"
@@ -113,37 +145,38 @@ class Sink:
         Raises:
             DecodeError: it is not what the path says.
         """
-        spans = list(_spans(payload)) if path.endswith("/v1/traces") else []
-        records = list(_records(payload)) if path.endswith("/v1/logs") else []
+        spans = _spans(payload) if path.endswith("/v1/traces") else []
+        records = _records(payload) if path.endswith("/v1/logs") else []
+        export = _Export(payload, spans, records)
         with self._lock:
-            self._spans.extend(spans)
-            self._records.extend(records)
-            self._payloads.append(payload)
-            self._bytes += len(payload)
-            while self._bytes > MAX_BYTES:
-                self._bytes -= len(self._payloads.popleft())
+            self._heard = True
+            self._exports.append(export)
+            self._bytes += export.cost
+            while self._bytes > self._max_bytes:
+                self._bytes -= self._exports.popleft().cost
 
     @property
     def heard(self) -> bool:
         """Whether anything was ever received."""
-        return bool(self._payloads)
+        return self._heard
 
     def spans_of(self, trace_id: str) -> list[SinkSpan]:
         """The spans of a trace."""
         with self._lock:
-            return [span for span in self._spans if span.trace_id == trace_id]
+            return [span for export in self._exports for span in export.spans if span.trace_id == trace_id]
 
     def records_of(self, turn_id: str, event_name: str) -> list[SinkRecord]:
         """The records of a turn by their event name; one that was sent twice, byte by byte the same, counts once."""
         with self._lock:
-            found = [record for record in self._records if record.turn_id == turn_id and record.event_name == event_name]
-        return list({record.body: record for record in found}.values())
+            every = [record for export in self._exports for record in export.records]
+        found = {record.body: record for record in every if record.turn_id == turn_id and record.event_name == event_name}
+        return list(found.values())
 
     def holds(self, text: str) -> bool:
         """Whether a text stands anywhere in what was received."""
         needle = text.encode()
         with self._lock:
-            return any(needle in payload for payload in self._payloads)
+            return any(needle in export.payload for export in self._exports)
 
     def __enter__(self) -> Self:
         self._thread.start()

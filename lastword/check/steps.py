@@ -12,6 +12,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -34,6 +35,19 @@ _ERROR_WORDS = {
     500: "api_error",
     529: "overloaded_error",
 }
+
+
+def _pieces(size: int) -> Iterator[str]:
+    piece = ("Straße 流 🌊 " + "lorem ipsum dolor sit amet " * 150)[:4000]
+    while size > 0:
+        part = piece[: max(1, min(len(piece), size))]
+        yield part
+        size -= len(part.encode())
+
+
+def filling(size: int) -> str:
+    """The text of the step `fill=SIZE`."""
+    return "".join(_pieces(size))
 
 
 class Cut(Exception):
@@ -172,18 +186,20 @@ class Steps:
 
     def step_fill(self, size: str) -> None:
         """So many bytes of text, in pieces of a few kilobytes, with characters of every length in UTF-8."""
-        piece = ("Straße 流 🌊 " + "lorem ipsum dolor sit amet " * 150)[:4000]
-        left = int(size)
-        while left > 0:
-            part = piece[: max(1, min(len(piece), left))]
+        for part in _pieces(int(size)):
             self._say(part)
-            left -= len(part.encode())
 
     def step_split(self, _: str) -> None:
         """A character beyond the basic plane, its two halves in two events."""
         self._say("wave ")
         self._say("\ud83c")
         self._say("\udf0a crest")
+
+    def step_half(self, _: str) -> None:
+        """One half of a character beyond the basic plane, without the other."""
+        self._say("high ")
+        self._say("\ud83c")
+        self._say(" low")
 
     # --- other content
 

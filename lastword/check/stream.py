@@ -211,6 +211,27 @@ class TurnStream:
             raise Failed("the terminal carries no metadata", self.evidence())
         return found
 
+    def objects(self, name: str) -> list[dict[str, Any]]:
+        """A list of objects in the terminal's metadata; empty where it is absent.
+
+        Raises:
+            Failed: it is something else.
+        """
+        value = self.metadata.get(name) or []
+        sound = isinstance(value, list) and all(isinstance(item, dict) for item in value)
+        self.expect(sound, f"{name} is no list of objects: {str(value)[:100]}")
+        return value if isinstance(value, list) else []
+
+    def fields(self, name: str) -> dict[str, Any]:
+        """An object in the terminal's metadata.
+
+        Raises:
+            Failed: it is absent, or something else.
+        """
+        value = self.metadata.get(name)
+        self.expect(isinstance(value, dict), f"{name} is no object: {str(value)[:100]}")
+        return value if isinstance(value, dict) else {}
+
     @property
     def status(self) -> str:
         """`completionStatus` of a done; `error:CODE` of an error; empty where there is no terminal."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from lastword.check.provider import FakeProvider
 from lastword.check.runner import Report, Result, Verdict, run_all
 from lastword.check.sink import Sink
 
-EXIT_CONFORMS, EXIT_FAILS, EXIT_NO_TURN_SERVER = 0, 1, 2
+EXIT_CONFORMS, EXIT_FAILS, EXIT_NO_TURN_SERVER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 _MARKS = {
     Verdict.PASSED: ("✓", "green"),
     Verdict.FAILED: ("✗", "red"),
@@ -112,7 +114,7 @@ def check(
     and PORT; in --env and --start, {provider}, {otlp}, {host}, {port} and {work} (an empty folder) are filled in. For a server that runs already, point it
     at --provider-port and --otlp-port yourself; cases whose side is missing are skipped.
 
-    Ends with 0 where no MUST failed, 1 where one did, 2 where there is no turn server to check.
+    Ends with 0 where no MUST failed, 1 where one did, 2 where there is no turn server to check, 130 where it was interrupted.
     """
     cases = _select([*only, *([explained] if explained else [])], level)
     if listed:
@@ -123,10 +125,11 @@ def check(
             click.echo("\n\n".join(reports.explain(case, None) for case in cases))
             return
         raise click.UsageError("which server? For example: lastword check http://127.0.0.1:8000")
+    _refuse_unusable({"--api-key": api_key, "--other-key": other_key, "--limited-key": limited_key}, [json_path, junit_path])
     options = Options(
         api_key=api_key, other_key=other_key, limited_key=limited_key, route=route, random_turns=random_turns, seed=seed
     )
-    lines = env_file.read_text(encoding="utf-8").splitlines() if env_file else []
+    lines = env_file.read_text(encoding="utf-8", errors="replace").splitlines() if env_file else []
     kept = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
     asked = _Asked(url=url, start=start, env=(*kept, *env), provider_port=provider_port, otlp_port=otlp_port)
     console = Console(stderr=json_path == "-", highlight=False, soft_wrap=True)
@@ -135,14 +138,31 @@ def check(
     except (NoTurnServer, CannotStart) as verdict:
         click.echo(f"lastword check: {verdict}", err=True)
         sys.exit(EXIT_NO_TURN_SERVER)
+    except KeyboardInterrupt:
+        click.echo("lastword check: interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    _write(report, json_path, junit_path, strict=strict)
+    _print_report(report, console, explained=bool(explained))
+    sys.exit(EXIT_CONFORMS if report.conforms(strict=strict) else EXIT_FAILS)
+
+
+def _refuse_unusable(keys: dict[str, str | None], paths: list[str | Path | None]) -> None:
+    """What could only fail later, perhaps after half an hour."""
+    for name, key in keys.items():
+        if key is not None and not all("!" <= character <= "~" for character in key):
+            raise click.UsageError(f"{name} cannot stand in a header: plain ASCII without blanks is expected")
+    for path in paths:
+        if path and path != "-" and not Path(path).parent.is_dir():
+            raise click.UsageError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+
+
+def _write(report: Report, json_path: str | None, junit_path: Path | None, *, strict: bool) -> None:
     if json_path == "-":
         click.echo(reports.as_json(report))
     elif json_path:
         Path(json_path).write_text(reports.as_json(report), encoding="utf-8")
     if junit_path:
-        junit_path.write_text(reports.as_junit(report), encoding="utf-8")
-    _print_report(report, console, explained=bool(explained))
-    sys.exit(EXIT_CONFORMS if report.conforms(strict=strict) else EXIT_FAILS)
+        junit_path.write_text(reports.as_junit(report, strict=strict), encoding="utf-8")
 
 
 def _select(only: list[str], level: str) -> list[Case]:
@@ -158,6 +178,7 @@ def _run(asked: _Asked, options: Options, cases: list[Case], limit_s: float, con
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     with ExitStack() as stack:
+        _end_on_term(stack)
         provider = sink = process = None
         if asked.start is not None or asked.provider_port is not None:
             provider = stack.enter_context(_listening(FakeProvider, asked.provider_port))
@@ -169,6 +190,8 @@ def _run(asked: _Asked, options: Options, cases: list[Case], limit_s: float, con
             places |= {"provider": provider.url if provider else "", "otlp": sink.url if sink else ""}
             process = _process(asked, target, places)
             stack.callback(process.close)
+            if _answers(target):
+                raise CannotStart(f"something answers at {target.url} already: stop it, or check it without --start")
             with console.status(f"starting {asked.start}"):
                 process.start()
         bench = Bench(target, options, provider=provider, sink=sink, process=process)
@@ -179,6 +202,16 @@ def _run(asked: _Asked, options: Options, cases: list[Case], limit_s: float, con
             )
             bench.without_provider()
         return _run_with_progress(bench, cases, limit_s, console)
+
+
+def _end_on_term(stack: ExitStack) -> None:
+    """A SIGTERM, such as that of a CI job that ran out of time, ends the server that we started as well."""
+
+    def leave(*_: object) -> None:
+        sys.exit(EXIT_TERMINATED)
+
+    if threading.current_thread() is threading.main_thread():
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, leave))
 
 
 def _listening(side: type[Any], port: int | None) -> Any:
@@ -217,11 +250,14 @@ def _answers(target: Target) -> bool:
     """Whether the server says that it is ready, or, where it has no such address, answers at all."""
     try:
         exchange = Exchange(target, "GET", "/health/ready", [], b"", Budget(2))
-        exchange.read_head()
-    except (Unreachable, OutOfTime):
+    except Unreachable:
         return False
-    exchange.leave()
-    return exchange.status in {200, 404}
+    try:
+        return exchange.read_head().status in {200, 404}
+    except OutOfTime:
+        return False
+    finally:
+        exchange.leave()
 
 
 def _run_with_progress(bench: Bench, cases: list[Case], limit_s: float, console: Console) -> Report:

@@ -19,19 +19,20 @@ from tests.conformance.reference import Settings
 from tests.support.product import ROOT, free_port
 
 CASES = {case.id: case for case in all_cases()}
-IN_PROCESS = {"C59"}
+IN_PROCESS = {"C59", "F62"}
 OPTIONS = Options(
     api_key="one",
     other_key="two",
     limited_key="few",
     random_turns=60,
     races=15,
-    aborts=60,
+    aborts=40,
     slow_turns=20,
+    silence_s=3,
     patience_s=3,
 )
 RETENTION_S = {"R50": 0.5}
-DEADLINE_S = {"P31": 2.0, "P32": 2.0, "F62": 60.0, "F63": 30.0, "F64": 30.0}
+DEADLINE_S = {"P31": 2.0, "P32": 2.0, "P40": 2.5, "F62": 60.0, "F63": 30.0, "F64": 30.0}
 
 
 @contextmanager

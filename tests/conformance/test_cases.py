@@ -27,7 +27,7 @@ def collected():
 
 
 def case_of(broken):
-    return broken.rstrip("b")
+    return broken.rstrip("bc")
 
 
 @pytest.mark.parametrize("case_id", CASES)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from typing import Any
 
-from lastword.check.bench import Bench, json_of
+from lastword.check.bench import Bench, json_of, metadata_of
 from lastword.check.case import Failed, Level, NotTried, case
 from lastword.check.cases.resume import expect_status
 from lastword.check.stream import TurnStream
@@ -16,6 +15,7 @@ _LEAVE = "contract 5: disconnect is not cancel: onDisconnect is continue (defaul
 _SOCKET = "contract 6.6: no thread, socket or provider call outlives its turn by more than a second"
 _MAX_GRACE_S = 20.0
 _SLACK = 12
+_SECOND = 1.5  # the contract's second, and half of one for a busy machine
 
 
 def _cancelled_within(bench: Bench, turn: TurnStream, limit_s: float) -> None:
@@ -38,7 +38,7 @@ def _cancelled_within(bench: Bench, turn: TurnStream, limit_s: float) -> None:
 def before_text(bench: Bench) -> None:
     """Cancelled, not partial, within a second."""
     turn = bench.open("silent").head().read_events(1)
-    _cancelled_within(bench, turn, 1.0)
+    _cancelled_within(bench, turn, _SECOND)
     turn.expect(turn.metadata.get("partial") is False, "partial is not false though nothing was shown")
 
 
@@ -51,7 +51,7 @@ def before_text(bench: Bench) -> None:
 def in_mid_text(bench: Bench) -> None:
     """Cancelled and partial, within a second."""
     turn = bench.open("words=400@0.05, end").head().read_chunk(2)
-    _cancelled_within(bench, turn, 1.0)
+    _cancelled_within(bench, turn, _SECOND)
     turn.expect(turn.metadata.get("partial") is True, "partial is not true though text was shown")
 
 
@@ -78,7 +78,7 @@ def provider_socket(bench: Bench) -> None:
         bench.budget.pause(0.2)
         began = time.monotonic()
         expect_status(bench.cancel(turn.turn_id), 202, "cancel of a running turn")
-        expect_provider_left(bench, turn, began, 1.0)
+        expect_provider_left(bench, turn, began, _SECOND)
 
 
 @case(
@@ -99,16 +99,22 @@ def races(bench: Bench) -> None:
     expect_status(after, 200, "cancel after the terminal")
     found = json_of(after).get("terminal")
     turn.expect(turn.terminal and found == turn.terminal.data, "cancel after the terminal does not answer with it")
+    script, outcomes = "words=3@0.003, end", set()
+    plain = [bench.ask(script) for _ in range(3)]
+    lasts_s = min(turn.events[-1].at - turn.events[0].at for turn in plain)
     for _ in range(bench.options.races):
-        raced = bench.open("words=3@0.003, end").head().read_events(1)
-        bench.budget.pause(bench.rng.random() * 0.03)
+        raced = bench.open(script).head().read_events(1)
+        bench.budget.pause(bench.rng.random() * 1.2 * lasts_s)
         got = bench.cancel(raced.turn_id)
         raced.finish(10)
         raced.expect(got.status in {200, 202}, f"cancel is answered {got.status}")
         raced.expect(len(raced.terminals) == 1, f"the stream has {len(raced.terminals)} terminals")
         stored = bench.terminal_of(raced.turn_id)
         raced.expect(raced.terminal and stored == raced.terminal.data, "the snapshot's terminal is not the stream's")
+        outcomes.add(raced.status)
         raced.leave()
+    if len(outcomes) < 2:
+        bench.note(f"every race ended as {', '.join(outcomes)}: the two never came close")
 
 
 @case(
@@ -123,7 +129,7 @@ def continues(bench: Bench) -> None:
         turn = bench.open("words=10@0.04, end", onDisconnect="continue").head().read_chunk(1)
         turn.leave(reset=reset)
         terminal = bench.wait_ended(turn.turn_id)
-        ended: dict[str, Any] = terminal.get("metadata") or {}
+        ended = metadata_of(terminal)
         turn.expect(ended.get("completionStatus") == "success", f"the turn ended as {ended.get('completionStatus')}")
 
 
@@ -139,7 +145,7 @@ def cancels(bench: Bench) -> None:
     began = time.monotonic()
     turn.leave()
     expect_provider_left(bench, turn, began, 2.0)
-    ended = bench.wait_ended(turn.turn_id).get("metadata") or {}
+    ended = metadata_of(bench.wait_ended(turn.turn_id))
     turn.expect(ended.get("completionStatus") == "cancelled", f"the turn ended as {ended.get('completionStatus')}")
     turn.expect(ended.get("reason") == "client_disconnected", f"reason is {ended.get('reason')!r}")
 
@@ -165,7 +171,7 @@ def grace(bench: Bench) -> None:
     if bench.terminal_of(turn.turn_id) is not None:
         raise Failed(f"the turn ended {time.monotonic() - left:.1f} s after its viewer left, the grace is {grace_s:g} s")
     terminal = bench.wait_ended(turn.turn_id, grace_s + 5)
-    reason = (terminal.get("metadata") or {}).get("reason")
+    reason = metadata_of(terminal).get("reason")
     turn.expect(reason == "client_disconnected", f"reason is {reason!r}")
 
 

@@ -11,7 +11,6 @@ from lastword.check.cases.resume import expect_status
 from lastword.check.stream import TurnStream
 
 _HEARTBEAT = "contract 5: a comment `: hb` goes out after at most 15 s of silence and never moves the cursor"
-_SILENCE_S = 60.0
 _STUCK_VIEWERS = 4
 _ENOUGH_BYTES = 8_000_000
 _TELLING_BYTES = 6_000_000
@@ -31,10 +30,10 @@ def _heartbeat_s(turn: TurnStream) -> float:
     limit_s=100,
 )
 def heartbeats(bench: Bench) -> None:
-    """Up to a minute of a silent model; the gap between any two signs of life is at most what `ack` promises."""
+    """A minute of a silent model, or as much of it as the server bears; the gap between two signs of life is at most what `ack` promises."""
     turn = bench.open("silent", onDisconnect="cancel").head().read_events(1)
     beat = _heartbeat_s(turn)
-    listened = min(_SILENCE_S, 6 * beat)
+    listened = max(bench.options.silence_s, 2 * beat)
     end = time.monotonic() + listened
     while time.monotonic() < end and turn.exchange.end == "open":
         turn.exchange.receive(min(0.2, beat))
@@ -45,6 +44,8 @@ def heartbeats(bench: Bench) -> None:
     if heard[-1] - heard[0] < 1.5 * beat:
         raise NotTried(f"the turn ended before a heartbeat of {beat:g} s was due; start the server with a shorter one")
     turn.expect(gap <= beat * 1.5 + 1.0, f"{gap:.1f} s of silence with heartbeats promised every {beat:g} s")
+    if turn.exchange.end != "open":
+        bench.note(f"the server ended the silence after {heard[-1] - heard[0]:.1f} s")
     turn.expect(turn.comments, "nothing but events was sent during the silence: no heartbeat is a comment")
 
 
@@ -99,17 +100,17 @@ def stuck_viewers(bench: Bench) -> None:
     for viewer in stuck:
         viewer.read_end(20)
         whole = viewer.terminal is not None
+        enough = size >= _TELLING_BYTES  # more than the kernel's buffers hold
+        viewer.expect(not (whole and enough), "a viewer that took no byte for longer than the send timeout was not dropped")
         dropped += not whole
-        if not whole and viewer.events:
+        if dropped == 1 and viewer.events:
             rest = bench.follow(reader.turn_id, last_event_id=viewer.events[-1].id).head().finish()
             count = len(viewer.events)
             rest.expect(
                 viewer.blocks[:count] + rest.blocks == reader.blocks, "a dropped viewer that resumed lost or doubled events"
             )
         viewer.expect(not whole or viewer.blocks == reader.blocks, "a slow viewer's events differ")
-    if size >= _TELLING_BYTES:
-        reader.expect(dropped, "no viewer was dropped though none took a byte for longer than the send timeout")
-    else:
+    if size < _TELLING_BYTES:
         bench.note(f"the log limit allows {size} bytes only, which the kernel's buffers may hold: drops were not judged")
 
 
@@ -119,12 +120,15 @@ def _check_memory(bench: Bench, turn: TurnStream, size: int) -> None:
     except NotTried as missing:
         bench.note(str(missing))
         return
+    if before is None:
+        bench.note("memory was not judged: /metrics shows no process_resident_memory_bytes")
+        return
     bench.budget.pause(0.5)
     more = [bench.follow(turn.turn_id, receive_buffer=4096) for _ in range(_STUCK_VIEWERS)]
     for viewer in more:
         viewer.head()
     bench.budget.pause(1.0)
-    grown = bench.vitals().resident_bytes - before
+    grown = (bench.vitals().resident_bytes or 0) - before
     turn.expect(
         grown < _STUCK_VIEWERS * size * 0.6, f"{_STUCK_VIEWERS} stuck viewers of {size} bytes took {grown} bytes of memory"
     )
@@ -141,7 +145,7 @@ def _check_memory(bench: Bench, turn: TurnStream, size: int) -> None:
     limit_s=120,
 )
 def health_under_load(bench: Bench) -> None:
-    """Probed while they stream; one outlier is forgiven."""
+    """Probed twenty times while they stream; three outliers are forgiven, so that a busy machine is not taken for a blocked server."""
     count = min(bench.options.slow_turns, (bench.facts.max_turns or 64) - 4, bench.options.max_connections)
     if count < bench.options.slow_turns:
         bench.note(f"{count} turns instead of {bench.options.slow_turns}: the server takes no more")
@@ -153,9 +157,9 @@ def health_under_load(bench: Bench) -> None:
         expect_status(bench.request("GET", "/health/live"), 200, "GET /health/live")
         waits.append(time.monotonic() - began)
         bench.budget.pause(0.1)
-    second_worst = sorted(waits)[-2]
-    if second_worst > 0.25:
-        raise Failed(f"health took {second_worst * 1000:.0f} ms beside {count} turns")
+    usual = sorted(waits)[-4]
+    if usual > 0.25:
+        raise Failed(f"health took {usual * 1000:.0f} ms beside {count} turns, and longer three times")
     for turn in turns:
         turn.head().finish()
 
@@ -173,7 +177,8 @@ def over_capacity(bench: Bench) -> None:
     if capacity is None or capacity >= bench.options.max_connections:
         told = "is not told" if capacity is None else f"is {capacity}"
         raise NotTried(f"limits.maxTurns {told}; tried up to {bench.options.max_connections}")
-    turns = [_admitted(bench) for _ in range(capacity)]
+    seconds = 7 + capacity * 0.03  # long enough that the first turn runs when the last is let in
+    turns = [_admitted(bench, round(2 * seconds)) for _ in range(capacity)]
     refused = [bench.open().exchange.read_all(10) for _ in range(3)]
     for answer in refused:
         expect_status(answer, 503, f"turn {capacity + 1}")
@@ -185,10 +190,10 @@ def over_capacity(bench: Bench) -> None:
         turn.head().finish().expect_status("success")
 
 
-def _admitted(bench: Bench) -> TurnStream:
+def _admitted(bench: Bench, words: int) -> TurnStream:
     """A slow turn that was let in; turns that earlier cases left behind may take places for a moment."""
     for _ in range(25):
-        turn = bench.open("words=14@0.5, end", onDisconnect="cancel")
+        turn = bench.open(f"words={words}@0.5, end", onDisconnect="cancel")
         if turn.exchange.read_head(10).status != 503:
             return turn.head()
         turn.leave()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lastword.check.bench import Bench
+from lastword.check.bench import Bench, metadata_of
 from lastword.check.case import Failed, Level, Need, case
 from lastword.check.stream import TurnStream
 
@@ -79,7 +79,7 @@ def term_before_text(bench: Bench) -> None:
     limit_s=_LIMIT_S,
 )
 def kill(bench: Bench) -> None:
-    """One turn in mid-text and one before text: each gets one terminal, and what was read is a prefix of the replay."""
+    """One turn in mid-text and one before text: each gets one terminal, what was read is a prefix of the replay, and another crash changes nothing."""
     shown = bench.open("words=800@0.05, end").head().read_chunk(5)
     waiting = bench.open("silent").head().read_events(1)
     bench.process.kill()
@@ -89,7 +89,7 @@ def kill(bench: Bench) -> None:
     _restart(bench)
     first = _recovered(bench, shown.turn_id)
     second = _recovered(bench, waiting.turn_id)
-    metadata = first.get("metadata") or {}
+    metadata = metadata_of(first)
     shown.expect(first.get("type") == "done" and metadata.get("partial") is True, "the cut answer is no partial done")
     shown.expect(metadata.get("completionStatus") == "interrupted", f"it ended as {metadata.get('completionStatus')}")
     waiting.expect(
@@ -101,11 +101,15 @@ def kill(bench: Bench) -> None:
     seqs = [event.seq for event in replay.events]
     replay.expect(seqs == list(range(1, len(seqs) + 1)), f"seq runs {seqs[-5:]}")
     replay.expect(replay.metadata.get("streamedSha256") == replay.digest(), "streamedSha256 is not the digest of the chunks")
+    bench.process.kill()
+    _restart(bench)
+    again = bench.follow(shown.turn_id).head().finish()
+    again.expect(again.blocks == replay.blocks, "after one more crash, the recovered turn is another")
 
 
 def _recovered(bench: Bench, turn_id: str) -> dict[str, Any]:
     terminal = bench.wait_ended(turn_id, bench.options.patience_s)
-    metadata = terminal.get("metadata") or {}
+    metadata = metadata_of(terminal)
     if metadata.get("recovered") is not True:
         raise Failed(f"the terminal of {turn_id} does not say recovered=true", str(terminal).encode())
     return terminal
@@ -121,11 +125,13 @@ def _recovered(bench: Bench, turn_id: str) -> dict[str, Any]:
     limit_s=_LIMIT_S,
 )
 def term_twice(bench: Bench) -> None:
-    """The drain that runs goes on."""
+    """The drain that runs goes on, whenever the second one comes."""
     turn = bench.open("words=800@0.05, end").head().read_chunk(2)
     bench.process.terminate()
-    bench.budget.pause(0.01)
-    bench.process.terminate()
+    for pause in (0.01, 0.05, 0.1):
+        bench.budget.pause(pause)
+        if bench.process.running:
+            bench.process.terminate()
     _stopped(bench, turn)
     turn.expect_partial(reason="server_shutdown")
 

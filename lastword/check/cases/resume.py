@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 
 from lastword.check.bench import Bench, json_of
 from lastword.check.case import Failed, Need, NotTried, case
 from lastword.check.exchange import Exchange
+from lastword.check.stream import TurnStream
 
 _RESUME = (
     "contract 5: GET /v1/turns/{id}/events, the log from the start or behind a cursor, byte-identical to the first delivery"
@@ -31,19 +33,37 @@ def expect_status(exchange: Exchange, status: int, what: str) -> None:
     limit_s=120,
 )
 def cut_everywhere(bench: Bench) -> None:
-    """A turn for every place to cut; half of them resume by header, half by query."""
-    events = 10
-    turns = [bench.open(f"words={events}@0.05, end").head() for _ in range(1, events + 1)]
+    """A running turn for every place to cut, then the ended log behind every seq; half resume by header, half by query."""
+    count = 10
+    turns = [bench.open(f"words={count}@0.1, end").head() for _ in range(count)]
+    cut: list[tuple[int, list[bytes], TurnStream]] = []
     for place, turn in enumerate(turns, start=1):
-        turn.read_events(place)
-        head = turn.blocks[:place]
+        turn.read(partial(_has_events, turn, place), f"event {place}")
+        if turn.terminal is not None:
+            break  # a server may put words together: then there are fewer places
+        seen = turn.blocks[: len(turn.events)]
         turn.leave(reset=place % 3 == 0)
-        cursor = f"{turn.turn_id}.{place}"
-        by_header = place % 2 == 0
-        rest = bench.follow(turn.turn_id, last_event_id=cursor if by_header else None, after=None if by_header else place)
+        cut.append((len(seen), seen, _behind(bench, turn, len(seen))))  # all are resumed while they run
+    turns[0].expect(cut, "the whole answer came at once: there was no place to cut")
+    for place, seen, rest in cut:
         rest.head().finish()
-        whole = bench.follow(turn.turn_id).head().finish()
-        rest.expect(head + rest.blocks == whole.blocks, f"cut behind seq {place}, the joined stream differs from the replay")
+        whole = bench.follow(rest.turn_id).head().finish()
+        rest.expect(seen + rest.blocks == whole.blocks, f"cut behind seq {place}, the joined stream differs from the replay")
+    whole = bench.follow(turns[0].turn_id).head().finish()
+    for place in range(1, len(whole.events)):
+        rest = _behind(bench, whole, place).head().finish()
+        rest.expect(rest.blocks == whole.blocks[place:], f"behind seq {place}, the ended turn's rest differs from the replay")
+
+
+def _has_events(turn: TurnStream, count: int) -> bool:
+    return len(turn.events) >= count
+
+
+def _behind(bench: Bench, turn: TurnStream, place: int) -> TurnStream:
+    """The events behind a place, asked for in one of the two ways."""
+    if place % 2 == 0:
+        return bench.follow(turn.turn_id, last_event_id=f"{turn.turn_id}.{place}")
+    return bench.follow(turn.turn_id, after=place)
 
 
 @case(
@@ -51,6 +71,7 @@ def cut_everywhere(bench: Bench) -> None:
     "five viewers at once read identical streams",
     rule="contract 5: several viewers; byte-identical",
     why="A second tab, a colleague, a reconnect that overlaps: all are viewers of one turn.",
+    needs=Need.NOTHING,
 )
 def several_viewers(bench: Bench) -> None:
     """Whoever comes later sees what the first saw; `resumeUrl` leads there."""
@@ -73,6 +94,7 @@ def several_viewers(bench: Bench) -> None:
     "disconnect before ack, same key again: attached",
     rule=_IDEMPOTENCY,
     why="A client that lost the answer to its question asks again: it must not pay twice.",
+    needs=Need.NOTHING,
 )
 def retry_after_lost_ack(bench: Bench) -> None:
     """The second request gets the turn that the first began."""
@@ -91,11 +113,15 @@ def retry_after_lost_ack(bench: Bench) -> None:
     "twenty simultaneous posts with one key: one turn",
     rule=_IDEMPOTENCY,
     why="Retries of proxies and impatient fingers arrive together.",
+    needs=Need.NOTHING,
 )
 def simultaneous_posts(bench: Bench) -> None:
-    """All get one turn and the same bytes; the provider is called once."""
+    """All wait with their last byte, and send it at one moment. They get one turn and the same bytes; the provider is called once."""
     key, mark = secrets.token_hex(8), f"twins{secrets.token_hex(4)}"
-    posts = [bench.open("words=5@0.05, end", headers={"Idempotency-Key": key}, mark=mark) for _ in range(_TWINS)]
+    script, headers = "words=5@0.05, end", {"Idempotency-Key": key}
+    posts = [bench.open(script, headers={**headers}, mark=mark, held=True) for _ in range(_TWINS)]
+    for post in posts:
+        post.exchange.release()
     for post in posts:
         post.head().finish()
     named = {post.turn_id for post in posts}
@@ -165,7 +191,7 @@ def cursor_at_terminal(bench: Bench) -> None:
     needs=Need.NOTHING,
 )
 def wrong_cursors(bench: Bench) -> None:
-    """What is no cursor of this turn is refused."""
+    """What is no cursor of this turn is refused, in the header and in the query."""
     turn, other = bench.ask(), bench.ask()
     for cursor, status, what in (
         (f"{other.turn_id}.1", 400, "another turn's cursor"),
@@ -174,6 +200,8 @@ def wrong_cursors(bench: Bench) -> None:
         (f"{turn.turn_id}.99999", 409, "a cursor in the future"),
     ):
         expect_status(bench.follow(turn.turn_id, last_event_id=cursor).exchange.read_all(5), status, what)
+    for after, status in (("x", 400), (99999, 409)):
+        expect_status(bench.follow(turn.turn_id, after=after).exchange.read_all(5), status, f"?after={after}")
 
 
 @case(
@@ -222,3 +250,7 @@ def another_caller(bench: Bench) -> None:
     expect_status(
         bench.request("GET", f"/v1/conversations/{conversation}", headers=stranger), 404, "another caller's conversation"
     )
+    key = {"Idempotency-Key": secrets.token_hex(8)}
+    mark = f"both{secrets.token_hex(4)}"
+    mine, theirs = bench.ask(headers={**key}, mark=mark), bench.ask(headers={**key, **stranger}, mark=mark)
+    theirs.expect(theirs.turn_id != mine.turn_id, "another caller's Idempotency-Key leads to the first caller's turn")

@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 from lastword.check.bench import Bench
 from lastword.check.case import Failed, Level, Need, case
+from lastword.check.steps import filling
 from lastword.check.stream import TurnStream
 
 _FRAME = "contract 5, frame"
+_PACE_S = 0.1
 _TRICKY = "A\u2028B\u2029C\u0085D\rE\nF\0G\tH\ufeffI"
 
 
@@ -160,8 +162,9 @@ def unicode_text(bench: Bench) -> None:
     turn = bench.ask(f"say={quote(family + ' ', safe='')}, split, end")
     turn.expect(family in turn.text, f"the text arrived as {turn.text!r}")
     turn.expect("wave \U0001f30a crest" in turn.text, f"a split pair arrived as {turn.text!r}")
-    lone = bench.ask("split, say=x, end", message="A lone half, too.")
+    lone = bench.ask("half, end")
     lone.expect_status("success")
+    lone.expect("high \ufffd low" in lone.text, f"half a character without its other half arrived as {lone.text!r}")
 
 
 @case(
@@ -174,7 +177,10 @@ def long_answer(bench: Bench) -> None:
     """A megabyte comes whole."""
     turn = bench.ask("fill=1000000, end")
     turn.expect_status("success")
-    turn.expect(len(turn.text.encode()) >= 950_000, f"only {len(turn.text.encode())} bytes of text came")
+    sent = filling(1_000_000).strip()
+    turn.expect(
+        turn.text.strip() == sent, f"{len(turn.text.encode())} bytes of text came, which are not the {len(sent.encode())} sent"
+    )
     turn.expect(turn.metadata.get("streamedSha256") == turn.digest(), "streamedSha256 is not the digest of what came")
 
 
@@ -224,10 +230,18 @@ def prompt_close(bench: Bench) -> None:
     why="Text that comes in clumps was buffered on its way: the reader waits for what is there.",
 )
 def no_clumping(bench: Bench) -> None:
-    """Each word is on the wire soon after the provider sent it."""
-    count, pace = 12, 0.1
-    turn = bench.ask(f"words={count}@{pace}, end")
-    sent = bench.calls(turn)[0].sent
+    """Each word is on the wire soon after the provider sent it. The best of three runs counts."""
+    for left in (2, 1, 0):  # a busy machine may hold up one run; a buffer holds up all
+        late, gap, turn = _pace(bench, 12)
+        if late <= 0.25 and gap <= 4 * _PACE_S:
+            return
+        turn.expect(left, f"words come {late * 1000:.0f} ms late (median), with gaps up to {gap * 1000:.0f} ms")
+
+
+def _pace(bench: Bench, count: int) -> tuple[float, float, TurnStream]:
+    """How late words come (median), and the longest gap between two, in seconds."""
+    turn = bench.ask(f"words={count}@{_PACE_S}, end")
+    sent = bench.first_call(turn).sent
     shown: dict[int, float] = {}
     text = ""
     for chunk in turn.chunks:
@@ -238,10 +252,7 @@ def no_clumping(bench: Bench) -> None:
     turn.expect(len(shown) == count, f"{len(shown)} of {count} words came")
     late = [shown[number] - sent[number] for number in range(count)]
     gaps = [after - before for before, after in pairwise(shown.values())]
-    turn.expect(
-        median(late) <= 0.25 and max(gaps) <= 4 * pace,
-        f"words come {median(late) * 1000:.0f} ms late (median), with gaps up to {max(gaps) * 1000:.0f} ms",
-    )
+    return median(late), max(gaps), turn
 
 
 @case(

@@ -194,3 +194,57 @@ class TellsAll(Reference):
 
     def error_type(self, fault):
         return f"{fault.kind}: key sk-ant-000 was refused"
+
+
+@breaks("P30b", "ended as success")
+class CorruptIsEnd(Reference):
+    """Takes what it cannot read for the end."""
+
+    async def converse(self, turn, note, span):
+        try:
+            return await super().converse(turn, note, span)
+        except Fault as fault:
+            if turn.texts and fault.kind == "JSONDecodeError":
+                return "success", "end_turn"
+            raise
+
+
+@breaks("P31b", "ended as (fallback|error)")
+class NoFirstTokenWatchdog(Reference):
+    """Waits for the first piece as long as the turn lasts."""
+
+    def patience(self, turn):
+        return super().patience(turn) if turn.texts else (60.0, "first_token_timeout")
+
+
+@breaks("P32b", "ended as (fallback|error)")
+class PingsCountBeforeText(Reference):
+    """Takes a ping for a sign of progress until there is a better one."""
+
+    async def watched(self, turn, events):
+        self.waiting = turn
+        async for event in super().watched(turn, events):
+            yield event
+
+    def is_content(self, event):
+        return not self.waiting.texts or super().is_content(event)
+
+
+@breaks("P36b", "ended as|without a bound")
+class PausesForEver(Reference):
+    """Takes the end of its patience with pauses for the end of the answer."""
+
+    def status_of(self, stop):
+        return super().status_of(stop)
+
+    async def converse(self, turn, note, span):
+        status, stop = await super().converse(turn, note, span)
+        return ("success", stop) if stop == "pause_turn" else (status, stop)
+
+
+@breaks("P38c", "fallback is not said")
+class QuietFallback(Reference):
+    """Shows its safe answer as if it were a real one."""
+
+    def metadata(self, turn, status, stop, reason):
+        return super().metadata(turn, status, stop, reason) | {"fallback": False}

@@ -35,7 +35,7 @@ class HeartbeatCounts(Reference):
         turn.frames[seq:] = [frame.replace(b'"seq":', b'"seq":1') for frame in turn.frames[seq:]]
 
 
-@breaks("F62", "no viewer was dropped|bytes of memory")
+@breaks("F62", "bytes of memory")
 class NeverDrops(Reference):
     """Waits for a reader as long as it takes, and keeps what it has not taken."""
 
@@ -85,3 +85,35 @@ class NoDeadline(Reference):
 
     def affordable(self, turn, pause):
         return True
+
+
+@breaks("F60b", "no heartbeat is a comment")
+class HeartbeatEvents(Reference):
+    """Sends its heartbeats as events."""
+
+    async def heartbeat(self, turn, writer):
+        await self.send(writer, b"event: heartbeat\ndata: {}\n\n")
+
+
+@breaks("F62b", "was not dropped")
+class WaitsForEver(Reference):
+    """Keeps little for a reader that has stopped, and waits for it as long as it takes."""
+
+    async def send(self, writer, data):
+        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+        await writer.drain()
+
+    async def end_stream(self, turn, writer):
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+
+@breaks("F65b", "ended as success")
+class LateIsWhole(Reference):
+    """Takes what there is at the deadline for the answer."""
+
+    def stopped(self, turn):
+        if turn.stopped == "deadline" and turn.texts:
+            self.finish(turn, "success", "end_turn", None)
+        else:
+            super().stopped(turn)

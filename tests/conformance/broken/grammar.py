@@ -133,3 +133,37 @@ class KeepsMarkers(Reference):
 
     def canonical(self, turn):
         return "".join(turn.texts)
+
+
+@breaks("G15b", "the stream has 2 terminals")
+class TwoTerminals(Reference):
+    """Ends a turn that failed with an error, and then with a done record too."""
+
+    def error(self, turn, fault):
+        super().error(turn, fault)
+        turn.terminal = None
+        self.finish(turn, "interrupted", None, fault.reason)
+
+
+@breaks("G20c", "error lacks retryable")
+class BareError(Reference):
+    """Says of an error only what a person needs."""
+
+    def error_fields(self, turn, fault):
+        return {name: value for name, value in super().error_fields(turn, fault).items() if name != "retryable"}
+
+
+@breaks("G21c", "though the model was silent")
+class Seconds(Reference):
+    """Measures in seconds."""
+
+    def timings(self, turn):
+        return {name: value and value // 1000 for name, value in super().timings(turn).items()}
+
+
+@breaks("G22c", "is no source")
+class ForgetsSearches(Reference):
+    """Takes citations for sources, and forgets what the provider searched itself."""
+
+    def find_sources(self, turn, block):
+        pass

@@ -59,3 +59,28 @@ class ForgetsEnded(Reference):
 
     def recover(self):
         pass
+
+
+@breaks("L66b", "still runs")
+class NeverEnds(Reference):
+    """Ends its turns, and stays."""
+
+    async def drain(self):
+        await super().drain()
+        await asyncio.sleep(60)
+
+
+@breaks("L68c", "the recovered turn is another")
+class RecoversAgain(Reference):
+    """Closes its turns at every start, those that are closed too."""
+
+    def recover(self):
+        self.found_open = set()
+        super().recover()
+        for turn in self.turns.values():
+            if turn.id not in self.found_open:
+                super().close_recovered(turn)
+
+    def close_recovered(self, turn):
+        self.found_open.add(turn.id)
+        super().close_recovered(turn)

@@ -40,7 +40,7 @@ class RacyClaim(Reference):
 
     async def claimed(self, caller, key, payload):
         found = await super().claimed(caller, key, payload)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.002)
         return found
 
 
@@ -97,3 +97,34 @@ class AnyCaller(Reference):
 
     def may_see(self, turn, caller):
         return True
+
+
+@breaks("R42b", "the joined stream differs")
+class IgnoresQuery(Reference):
+    """Knows cursors in headers only."""
+
+    async def events(self, turn, request, query, reader, writer):
+        await super().events(turn, request, {}, reader, writer)
+
+
+@breaks("R42c", "the joined stream differs")
+class FromNowOn(Reference):
+    """Resumes a running turn with what comes from now on."""
+
+    async def events(self, turn, request, query, reader, writer):
+        if turn.terminal is None:
+            await asyncio.sleep(0.15)
+            await self.deliver(turn, turn.seq, reader, writer, {})
+        else:
+            await super().events(turn, request, query, reader, writer)
+
+
+@breaks("R51b", "leads to the first caller's turn")
+class SharedKeys(Reference):
+    """Keeps the idempotency keys of all callers in one drawer."""
+
+    def claim(self, caller, key, turn):
+        super().claim("", key, turn)
+
+    async def claimed(self, caller, key, payload):
+        return await super().claimed("", key, payload)

@@ -1,5 +1,7 @@
 """What can be wrong with refusals and with telemetry."""
 
+import asyncio
+
 from tests.conformance.broken.registry import breaks
 from tests.conformance.reference import Reference
 from tests.conformance.reference.http import Reject
@@ -117,3 +119,32 @@ class TellsPrompts(Reference):
         spans = super().spans(turn)
         spans[0].attributes["gen_ai.prompt"] = turn.request.get("message", "")
         return spans
+
+
+@breaks("V73b", "detail=None")
+class NoDetail(Reference):
+    """Leaves its refusals unexplained."""
+
+    def problem(self, reject):
+        headers, body = super().problem(reject)
+        return headers, body.replace(b'"detail"', b'"text"')
+
+
+@breaks("V79b", "2 different records")
+class RecordsTwice(Reference):
+    """Records a turn once more when it is read again, with the time of that."""
+
+    async def events(self, turn, request, query, reader, writer):
+        if turn.terminal is not None:
+            turn.terminal["metadata"]["readAgain"] = True
+            self.exporter.turn_ended(self, turn)
+            await asyncio.sleep(0.3)
+        await super().events(turn, request, query, reader, writer)
+
+
+@breaks("V80b", "a word of the answer")
+class TellsAnswers(Reference):
+    """Keeps the answer in its record."""
+
+    def record(self, turn):
+        return f"{super().record(turn)} {''.join(turn.texts)}"

@@ -137,7 +137,8 @@ class Clumps(Reference):
     """Sends what has gathered once in a while."""
 
     async def send(self, writer, data):
-        await asyncio.sleep(0.45)
+        self.sent = getattr(self, "sent", 0) + 1
+        await asyncio.sleep(0.7 if self.sent % 4 == 0 else 0)
         await super().send(writer, data)
 
 
@@ -150,3 +151,55 @@ class ShortWrites(Reference):
         if writer.transport.get_write_buffer_size() == 0:
             writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
         await asyncio.sleep(0)
+
+
+@breaks("W3b", "the first event is 'chunk'")
+class TextBeforeAck(Reference):
+    """Says something friendly while it looks at the question."""
+
+    def acknowledge(self, turn):
+        self.append(turn, "chunk", {"text": "One moment. "})
+        super().acknowledge(turn)
+
+
+@breaks("W7b", "too short for 128 random bits")
+class CountedIds(Reference):
+    """Counts its turns."""
+
+    def begin(self, turn, request):
+        turn.id = f"turn_{len(self.turns)}"
+        return super().begin(turn, request)
+
+
+@breaks("W8b", "the text arrived as")
+class DropsControls(Reference):
+    """Cleans what a terminal might obey."""
+
+    def whole_text(self, turn, text, *, last):
+        return super().whole_text(turn, text.replace("\0", "").replace("\r", ""), last=last)
+
+
+@breaks("W9b", "without its other half")
+class DropsHalves(Reference):
+    """Leaves out what is no character."""
+
+    def whole_text(self, turn, text, *, last):
+        return super().whole_text(turn, text, last=last).replace("\ufffd", "")
+
+
+@breaks("W10b", "which are not the")
+class LosesPiece(Reference):
+    """Loses one piece of a long answer, and counts what is left."""
+
+    def worth_showing(self, text):
+        self.pieces = getattr(self, "pieces", 0) + 1
+        return bool(text) and self.pieces != 100
+
+
+@breaks("W11b", "something follows the terminal|the stream has")
+class Postscript(Reference):
+    """Says one thing more."""
+
+    async def end_stream(self, turn, writer):
+        await self.send(writer, self.frame(turn, "note", {}))
+        await super().end_stream(turn, writer)

@@ -125,12 +125,12 @@ class Reference(Runner, Observed):
         return {
             "versions": ["turn/1.0"],
             "routes": list(known.routes),
-            "limits": {"maxTurns": known.max_turns, "maxBodyBytes": known.max_body, "maxLogBytes": 12_000_000},
+            "limits": {"maxTurns": known.max_turns, "maxBodyBytes": known.max_body, "maxLogBytes": 8_000_000},
             "heartbeatMs": round(known.heartbeat_s * 1000),
             "disconnectGraceMs": round(known.grace_s * 1000),
             "sendTimeoutMs": round(known.send_timeout_s * 1000),
             "retention": {"logMs": round(known.retention_s * 1000)},
-            "drainMs": 3000,
+            "drainMs": 1500,
         }
 
     # --- who asks

@@ -20,23 +20,29 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from lastword import __version__
 from lastword.errors import SettingsError
 from lastword.events import ServiceInfo
-from service.clock import SystemClock
+from service.clock import SystemClock, as_datetime
 from service.directory import TurnDirectory
 from service.http import house, turns
 from service.http.problem import on_exception, on_http_exception, on_rejected
+from service.keeper import Keeper, Retention
 from service.metrics import Metrics
+from service.mirrors import Mirrors
 from service.outbox import HttpSender, Outbox
 from service.problems import Rejected
 from service.providers.extractive import ExtractiveProvider
 from service.providers.faults import FaultPlan, parse_faults
 from service.providers.port import Provider
+from service.recovery import recover
 from service.retrieval.index import KnowledgeIndex
 from service.routes import DEFAULT_FILE, load_routes
 from service.run.deps import Deps
-from service.service import TurnService
+from service.service import Neighbours, TurnService
 from service.settings import ServiceSettings
+from service.store.bus import Bus
 from service.store.engine import migrate, open_engine
+from service.store.instances import InstanceStore
 from service.store.store import TurnStore
+from service.store.writer import GroupWriter
 from service.telemetry import Telemetry, otlp_exporter, read_rejections
 from service.tools.builtins import default_registry
 from service.watchdog import Watchdog
@@ -64,7 +70,10 @@ class Parts:
         )
         engine = open_engine(settings.sqlalchemy_url)
         migrate(engine)
-        self.store = TurnStore(engine)
+        bus = Bus(engine)
+        self.writer = GroupWriter(engine, bus.tell_turns)
+        self.store = TurnStore(engine, self.writer, bus.tell_turns)
+        instances = InstanceStore(engine, self.writer, bus, info.instance)
         self.index = KnowledgeIndex(settings.index_path, settings.docs_url)
         self.telemetry = Telemetry(info, otlp_exporter(settings.collector_url), sample_ratio=settings.trace_sample_ratio)
         self.sender = HttpSender(settings.collector_url, self.telemetry.encode_records, read_rejections)
@@ -85,16 +94,45 @@ class Parts:
             record_stored=self.outbox.wake,
             turn_ended=lambda turn: self.service.turn_ended(turn),  # noqa: PLW0108 - the service is made below
         )
+        self.mirrors = Mirrors(self.store, instances, notified=lambda: bus.supported)
         self.service = TurnService(
             deps,
             telemetry=self.telemetry,
             pool=WorkerPool(settings.max_turns),
-            directory=TurnDirectory(clock, settings.log_retention_s, max_bytes=settings.log_memory_bytes),
+            directory=TurnDirectory(
+                clock, min(settings.log_memory_s, settings.log_retention_s), max_bytes=settings.log_memory_bytes
+            ),
             metrics=self.metrics,
+            neighbours=Neighbours(instances, self.mirrors, bus),
+        )
+        self.bus = bus
+        self.keeper = Keeper(
+            instances,
+            Retention(log_s=settings.log_retention_s, turn_s=settings.turn_retention_s),
+            recover=self._recover,
+            cancel=self.service.cancel_here,
         )
         self.corpus = settings.corpus_path
         self._index_built = threading.Event()
         _register_gauges(self)
+
+    def start(self) -> None:
+        """Begins what works in the background: what a crash left open is closed first."""
+        self.bus.listen(self.mirrors.hint, self.service.cancel_here)
+        self.keeper.start()
+        threading.Thread(target=self.build_index, name="index", daemon=True).start()
+
+    def _recover(self, turn_ids: list[str]) -> int:
+        settings = self.service.deps.settings
+        closed = recover(
+            self.store,
+            turn_ids,
+            info=self.service.deps.info,
+            now=as_datetime(self.service.deps.clock.wall_ns()),
+            max_content_chars=settings.max_content_chars if settings.capture_content else 0,
+        )
+        self.outbox.wake()
+        return closed
 
     def index_ready(self) -> bool:
         """Whether questions can be answered from the corpus."""
@@ -125,6 +163,8 @@ class Parts:
     def close(self, drain_s: float) -> None:
         """Ends turns, then sends what is left to the collector, then closes what they stood on."""
         self.service.drain(drain_s)
+        self.keeper.close()
+        self.bus.close()
         self.outbox.close(_FLUSH_S)
         self.telemetry.close(round(_FLUSH_S * 1000))
         self.watchdog.close()
@@ -155,6 +195,9 @@ def _register_gauges(parts: Parts) -> None:
     gauge("lastword_outbox_refused", "Turn records that the collector refused.", lambda: parts.store.outbox_depth()[1])
     gauge("lastword_spans_sent", "Spans that the collector has taken.", lambda: parts.telemetry.exporter.sent)
     gauge("lastword_spans_lost", "Spans that could not be sent and are gone.", lambda: parts.telemetry.exporter.lost)
+    gauge("lastword_turns_recovered", "Turns of dead instances that were closed here.", lambda: parts.keeper.recovered)
+    gauge("lastword_instances", "Instances on this database, this one included.", lambda: parts.bus.peers + 1)
+    gauge("lastword_commits", "Transactions of the writer.", lambda: parts.writer.commits)
     gauge("lastword_outbox_sent", "Turn records that the collector has acknowledged.", lambda: parts.outbox.sent)
 
 
@@ -164,8 +207,7 @@ def create_app(parts: Parts) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        builder = threading.Thread(target=parts.build_index, name="index", daemon=True)
-        builder.start()
+        parts.start()
         try:
             yield
         finally:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 class Clock(Protocol):
     """Where time comes from."""
@@ -57,3 +59,9 @@ def as_datetime(wall_ns: int) -> datetime:
     """A UTC time with microseconds, rounded down."""
     seconds, ns = divmod(wall_ns, 1_000_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=ns // 1000)
+
+
+def as_ns(time: datetime) -> int:
+    """Nanoseconds since 1970 of a time with a zone, to the microsecond that a datetime holds."""
+    delta = time - _EPOCH
+    return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1000

@@ -1,14 +1,18 @@
 """The turn's log: what the worker appends and every viewer reads. The bridge between a synchronous worker and the async server.
 
 The log owns the frames of one turn, as bytes, in order. The worker's thread appends and never waits for anybody; each connection is a
-cursor with a wake-up in its own event loop. However many frames come, at most one wake-up a cursor is in flight. Bounded in bytes. The
-first terminal wins; nothing can be appended behind it.
+cursor with a wake-up in its own event loop. However many frames come, at most one wake-up a cursor is in flight. A frame is shown once it is
+published, which is when it is stored: what a viewer has seen, a crash cannot take back. Bounded in bytes. The first terminal wins; nothing can be
+appended behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
+
+from msgspec import Struct
 
 from lastword.events import Done, Error, Known
 from lastword.wire import encode_event
@@ -25,16 +29,30 @@ class LogClosed(Exception):
     """A terminal stands in the log already."""
 
 
-class TurnLog:
-    """The frames of one turn. `append` belongs to the worker; cursors belong to event loops."""
+class Unsaved(Struct, frozen=True):
+    """Frames that wait to be stored, joined, with the sequence numbers of the first and the last."""
 
-    def __init__(self, turn_id: str, max_bytes: int) -> None:
+    first_seq: int
+    last_seq: int
+    frames: bytes
+
+
+class TurnLog:
+    """The frames of one turn. `append` belongs to the worker; cursors belong to event loops.
+
+    With `on_append` what is appended is shown once it was `publish`ed, by whoever stores it; without, at once.
+    """
+
+    def __init__(self, turn_id: str, max_bytes: int, on_append: Callable[[TurnLog], None] | None = None) -> None:
         self.turn_id = turn_id
         self._max_bytes = max_bytes
+        self._on_append = on_append
         self._lock = threading.Lock()
         self._frames: list[bytes] = []
         self._bytes = 0
+        self._published = 0
         self._terminal: Done | Error | None = None
+        self._sealed = False
         self._closed = False
         self._cursors: set[Cursor] = set()
 
@@ -44,13 +62,18 @@ class TurnLog:
         return len(self._frames)
 
     @property
+    def shown_seq(self) -> int:
+        """The sequence number of the newest frame that viewers can read."""
+        return self._published
+
+    @property
     def terminal(self) -> Done | Error | None:
         """The terminal, once there is one."""
         return self._terminal
 
     @property
     def closed(self) -> bool:
-        """Whether anything can still come: false until a terminal was appended, or the turn was rejected before `ack`."""
+        """Whether anything can still come: false until a terminal was appended, or the log was closed without one."""
         return self._closed
 
     @property
@@ -65,7 +88,7 @@ class TurnLog:
             return b"".join(self._frames)
 
     def append(self, event: Known) -> None:
-        """Appends the next event. Its `seq` must be `last_seq + 1`.
+        """Appends the next event. Its `seq` must be `last_seq + 1`. A terminal is stored before it is appended, so it is shown at once.
 
         Raises:
             LogClosed: there is a terminal already.
@@ -83,30 +106,73 @@ class TurnLog:
                 raise LogFull(f"{self._max_bytes} bytes")
             self._frames.append(frame)
             self._bytes += len(frame)
-            if terminal is not None:
+            if terminal is None and self._on_append is not None:
+                sleepers = None
+            else:
                 self._terminal = terminal
-                self._closed = True
-            sleepers = [cursor for cursor in self._cursors if cursor.mark_notified()]
-        for cursor in sleepers:
-            cursor.wake()
+                self._closed = terminal is not None
+                sleepers = self._publish(len(self._frames))
+        if sleepers is None:
+            if self._on_append is not None:
+                self._on_append(self)
+        else:
+            _wake(sleepers)
+
+    def take_over(self, frames: list[bytes], terminal: Done | Error | None = None) -> None:
+        """Appends frames that another instance has stored, and closes the log behind its terminal."""
+        with self._lock:
+            if self._closed:
+                return
+            self._frames += frames
+            self._bytes += sum(map(len, frames))
+            self._terminal = terminal
+            self._closed = terminal is not None
+            sleepers = self._publish(len(self._frames))
+        _wake(sleepers)
+
+    def seal(self) -> None:
+        """Only the terminal follows: it is stored with the whole log, so what waits need not be stored by itself."""
+        with self._lock:
+            self._sealed = True
+
+    def unsaved(self) -> Unsaved | None:
+        """What waits to be stored and published; None where nothing does."""
+        with self._lock:
+            waiting = self._frames[self._published :]
+            if not waiting or self._sealed or self._closed:
+                return None
+            return Unsaved(self._published + 1, len(self._frames), b"".join(waiting))
+
+    def publish(self, seq: int) -> None:
+        """Shows the frames up to a sequence number: they are stored."""
+        with self._lock:
+            sleepers = self._publish(seq)
+        _wake(sleepers)
 
     def close(self) -> None:
-        """Ends the log of a turn that was rejected before `ack`: nothing will come."""
+        """Ends the log without a terminal: the turn was rejected before `ack`, or another instance has closed it. Nothing will come."""
         with self._lock:
             self._closed = True
-            sleepers = [cursor for cursor in self._cursors if cursor.mark_notified()]
-        for cursor in sleepers:
-            cursor.wake()
+            sleepers = self._publish(self._published)
+        _wake(sleepers)
+
+    def _publish(self, seq: int) -> list[Cursor]:
+        """Under the lock: the cursors that are to be woken."""
+        self._published = max(self._published, seq)
+        return [cursor for cursor in self._cursors if cursor.mark_notified()]
 
     def read(self, after: int, max_bytes: int = MAX_READ_BYTES) -> tuple[bytes, int]:
         """Frames behind sequence number `after`, joined, and the sequence number of the last one."""
         with self._lock:
+            frames = self._frames
             size = 0
             end = after
-            while end < len(self._frames) and (size == 0 or size + len(self._frames[end]) <= max_bytes):
-                size += len(self._frames[end])
+            while end < self._published and (size == 0 or size + len(frames[end]) <= max_bytes):
+                size += len(frames[end])
                 end += 1
-            return b"".join(self._frames[after:end]), end
+            if end - after == 1:
+                return frames[after], end
+            return b"".join(frames[after:end]), end
 
     def cursor(self, after: int = 0) -> Cursor:
         """A reader of what comes behind sequence number `after`, for the running event loop."""
@@ -124,6 +190,11 @@ class TurnLog:
     def viewers(self) -> int:
         """How many cursors are open."""
         return len(self._cursors)
+
+
+def _wake(cursors: list[Cursor]) -> None:
+    for cursor in cursors:
+        cursor.wake()
 
 
 class Cursor:

@@ -15,7 +15,8 @@ from typing import Protocol
 import httpx2
 from msgspec import Struct
 
-from service.store.store import Record, TurnStore
+from service.store.data import Record
+from service.store.store import TurnStore
 
 logger = logging.getLogger(__name__)
 

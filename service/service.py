@@ -11,18 +11,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+
 from lastword import names
 from lastword.ids import new_turn_id
 from service import problems
-from service.clock import Anchor
+from service.clock import Anchor, as_datetime
 from service.directory import TurnDirectory
 from service.log import Cursor, TurnLog
 from service.metrics import Metrics
+from service.mirrors import WATCHED_S, Mirrors
 from service.run.deps import Deps
 from service.run.facts import turn_facts
 from service.run.runner import run_turn
 from service.run.turn import Ask, Turn
 from service.spans import Span, build_spans
+from service.store.bus import Bus
+from service.store.data import StoredTurn
+from service.store.instances import InstanceStore
 from service.telemetry import Telemetry
 from service.turn.failures import FailureKind
 from service.turn.timings import NS_PER_MS
@@ -36,13 +43,29 @@ READERS = 8
 T = TypeVar("T")
 
 
+class Neighbours(Struct, frozen=True):
+    """How this instance reaches the others on its database."""
+
+    instances: InstanceStore
+    mirrors: Mirrors
+    bus: Bus
+
+
 class TurnService:
     """All turns of the process. Methods are called from the event loop; none of them blocks."""
 
     def __init__(
-        self, deps: Deps, *, telemetry: Telemetry, pool: WorkerPool, directory: TurnDirectory, metrics: Metrics
+        self,
+        deps: Deps,
+        *,
+        telemetry: Telemetry,
+        pool: WorkerPool,
+        directory: TurnDirectory,
+        metrics: Metrics,
+        neighbours: Neighbours,
     ) -> None:
         self.deps = deps
+        self.neighbours = neighbours
         self.metrics = metrics
         self.directory = directory
         self._telemetry = telemetry
@@ -64,7 +87,7 @@ class TurnService:
             raise problems.draining()
         trace = self._telemetry.begin(anchor.wall_ns, traceparent, tracestate)
         turn_id = new_turn_id()
-        log = TurnLog(turn_id, self.deps.settings.max_log_bytes)
+        log = TurnLog(turn_id, self.deps.settings.max_log_bytes, self.deps.store.save_frames)
         turn = Turn(turn_id, ask, anchor=anchor, clock=self.deps.clock, log=log, trace=trace)
         self.directory.add(turn)
         if not self._pool.try_start(lambda: self._work(turn), name=turn_id[:12]):
@@ -89,15 +112,43 @@ class TurnService:
         except Exception:  # the boundary between a turn and its observation
             logger.exception("the spans of %s were not sent", turn.turn_id)
 
-    def watch(self, turn: Turn, after: int) -> Cursor:
-        """A viewer of a turn's log, for the running event loop.
+    def watch(self, log: TurnLog, after: int) -> Cursor:
+        """A viewer of a log, for the running event loop.
 
         Raises:
             Rejected: 503, where the turn has as many viewers as it may.
         """
-        if turn.log.viewers >= self.deps.settings.max_viewers:
+        if log.viewers >= self.deps.settings.max_viewers:
             raise problems.Rejected(503, "Service Unavailable", "This turn has too many viewers.", retry_after_s=5)
-        return turn.log.cursor(after)
+        return log.cursor(after)
+
+    async def mirror(self, turn_id: str) -> TurnLog:
+        """The log of a turn that another instance runs, as far as it is stored, and then live.
+
+        Raises:
+            Rejected: 503, where it cannot be followed here now.
+        """
+        log = await self.read(lambda: self.neighbours.mirrors.open(turn_id))
+        if log is None:
+            raise problems.Rejected(503, "Service Unavailable", "This turn cannot be followed here now.", retry_after_s=2)
+        return log
+
+    async def cancel_elsewhere(self, turn_id: str) -> None:
+        """Asks the instance that runs a turn to stop it."""
+        await self.read(lambda: self.neighbours.instances.ask_to_cancel(turn_id))
+
+    def cancel_here(self, turn_id: str) -> None:
+        """Another instance was asked to stop a turn that may be ours. Quick."""
+        turn = self.directory.find(turn_id)
+        if turn is not None:
+            turn.control.stop(FailureKind.CANCELLED)
+
+    def expired(self, stored: StoredTurn) -> bool:
+        """Whether the events of an ended turn have been kept for as long as they are."""
+        if stored.ended_at is None:
+            return False
+        age = as_datetime(self.deps.clock.wall_ns()) - stored.ended_at
+        return age.total_seconds() > self.deps.settings.log_retention_s
 
     def viewer_left(self, turn: Turn, cursor: Cursor, *, joined_ns: int, resumed_from: int) -> None:
         """A viewer's connection has ended, by itself or because everything was sent."""
@@ -114,10 +165,31 @@ class TurnService:
         if turn.log.closed or turn.log.viewers:
             return
         if turn.on_disconnect == "cancel":
-            turn.control.stop(FailureKind.DISCONNECTED)
+            self._left_alone(turn)
             return
         due_ns = self.deps.clock.mono_ns() + self.deps.settings.disconnect_grace_ms * NS_PER_MS
-        self.deps.watchdog.watch(due_ns, lambda: _stop_if_alone(turn))
+        self.deps.watchdog.watch(due_ns, lambda: self._left_alone(turn))
+
+    def _left_alone(self, turn: Turn) -> None:
+        """Stops a turn that nobody reads, here or at another instance. Quick: who has to ask the database does so in a thread of its own."""
+        if turn.log.viewers or turn.log.closed:
+            return
+        if not self.neighbours.bus.peers:
+            turn.control.stop(FailureKind.DISCONNECTED)
+        elif not self.draining:
+            self._readers.submit(self._stop_unless_watched, turn)
+
+    def _stop_unless_watched(self, turn: Turn) -> None:
+        try:
+            watched = self.neighbours.instances.is_watched(turn.turn_id)
+        except SQLAlchemyError:  # a turn too many is better than one that somebody reads and loses
+            logger.exception("it cannot be told whether %s is read elsewhere", turn.turn_id)
+            watched = True
+        if watched:
+            due_ns = self.deps.clock.mono_ns() + round(WATCHED_S * 1e9)
+            self.deps.watchdog.watch(due_ns, lambda: self._left_alone(turn))
+        elif not turn.log.viewers:
+            turn.control.stop(FailureKind.DISCONNECTED)
 
     def begin_drain(self) -> None:
         """Takes no new turn and ends those that run: each gets its terminal."""
@@ -131,6 +203,7 @@ class TurnService:
         left = self._pool.close(timeout_s)
         if left:
             logger.error("%d turns did not end within %.1f s", left, timeout_s)
+        self.neighbours.mirrors.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -142,8 +215,3 @@ class TurnService:
     def capacity(self) -> int:
         """Most workers at a time."""
         return self._pool.capacity
-
-
-def _stop_if_alone(turn: Turn) -> None:
-    if not turn.log.viewers:
-        turn.control.stop(FailureKind.DISCONNECTED)

@@ -66,9 +66,16 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     disconnect_grace_ms: Annotated[
         int, Meta(ge=0, description="How long a turn goes on after its last viewer left, in milliseconds.")
     ] = 60_000
-    log_retention_s: Annotated[Positive, Meta(description="How long an ended turn stays in memory for replay, in seconds.")] = (
-        300
-    )
+    log_retention_s: Annotated[
+        Positive, Meta(description="How long the events of an ended turn are kept for replay, in seconds; then they are 410.")
+    ] = 86_400
+    turn_retention_s: Annotated[
+        Positive, Meta(description="How long an ended turn, its terminal and its messages are kept, in seconds.")
+    ] = 7_776_000
+    log_memory_s: Annotated[
+        Positive,
+        Meta(description="How long the log of an ended turn stays in memory, in seconds; then it is read from the database."),
+    ] = 300
     log_memory_bytes: Annotated[
         Positive, Meta(description="Memory for the logs of ended turns, in bytes; older ones are replayed from the database.")
     ] = 268_435_456

@@ -32,7 +32,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from lastword import __version__, names
 from lastword.events import ServiceInfo
 from service.spans import Attributes, Span
-from service.store.store import Record
+from service.store.data import Record
 
 logger = logging.getLogger(__name__)
 

@@ -63,7 +63,9 @@ async def turn_contract(state: State) -> Response[bytes]:
         },
         "heartbeatMs": settings.heartbeat_ms,
         "disconnectGraceMs": settings.disconnect_grace_ms,
-        "durability": {"accepted": "fsync", "terminal": "fsync", "chunks": "memory until the terminal"},
+        "drainMs": round(settings.drain_s * 1000),
+        "retention": {"logMs": settings.log_retention_s * 1000, "turnMs": settings.turn_retention_s * 1000},
+        "durability": {"accepted": "fsync", "ack": "fsync", "chunks": "stored before they are shown", "terminal": "fsync"},
     }
     return Response(msgspec.json.encode(body), media_type="application/json")
 

@@ -34,6 +34,19 @@ def stored_stream(turn_id: str, frames: bytes, *, replayed: bool = False) -> Str
     return Stream(once(), status_code=200, media_type=MEDIA_TYPE, headers=stream_headers(turn_id, replayed=replayed))
 
 
+def mirror_stream(service: TurnService, turn_id: str, cursor: Cursor, *, replayed: bool = False) -> Stream:
+    """The response that follows the log of a turn that another instance runs."""
+
+    async def follow() -> AsyncIterator[bytes]:
+        try:
+            while (data := await cursor.next(service.deps.settings.heartbeat_ms / 1000)) is not None:
+                yield data or HEARTBEAT
+        finally:
+            cursor.close()
+
+    return Stream(follow(), status_code=200, media_type=MEDIA_TYPE, headers=stream_headers(turn_id, replayed=replayed))
+
+
 def stream_headers(turn_id: str, *, replayed: bool) -> dict[str, str]:
     """Headers that keep every proxy from buffering, caching or packing the stream."""
     headers = {

@@ -18,12 +18,12 @@ from lastword.wire import encode_json
 from service import problems
 from service.clock import Anchor
 from service.http.problem import problem
-from service.http.stream import event_stream, stored_stream
+from service.http.stream import event_stream, mirror_stream, stored_stream
 from service.log import Cursor
 from service.run.beginning import authenticate
 from service.run.turn import Ask, Turn
 from service.service import TurnService
-from service.store.store import StoredTurn
+from service.store.data import StoredTurn
 from service.turn.failures import FailureKind
 
 HttpRequest = Request[Any, Any, State]
@@ -123,33 +123,45 @@ async def follow_turn(
 
 async def _follow(service: TurnService, turn_id: str, *, after: int, replayed: bool = False) -> Response[Any]:
     turn = service.directory.find(turn_id)
-    if turn is not None and after == 0 and turn.log.last_seq == 0:
-        cursor = service.watch(turn, 0)  # not acknowledged yet: what it will be is known in a moment
-        first = await _first_frames(cursor)
-        if first is None:
-            return problem(turn.rejected or problems.internal(), turn.trace.trace_id)
-        return event_stream(service, turn, cursor, first, resumed_from=0, replayed=replayed)
-    if turn is not None:
-        if after > turn.log.last_seq:
-            raise problems.Rejected(
-                409, "Conflict", f"The turn has {turn.log.last_seq} events; the cursor is behind event {after}."
-            )
-        if turn.log.closed and after == turn.log.last_seq:
-            return Response(None, status_code=204)
-        cursor = service.watch(turn, after)
-        return event_stream(service, turn, cursor, b"", resumed_from=after, replayed=replayed)
+    if turn is not None and not turn.lost:
+        return await _follow_here(service, turn, after, replayed=replayed)
     stored = await service.read(lambda: service.deps.store.find_turn(turn_id))
     if stored is None:
         raise problems.not_found("turn")
-    frames = await service.read(lambda: service.deps.store.find_log(turn_id))
+    if stored.state == "open":
+        log = await service.mirror(turn_id)
+        _check_cursor(after, log.shown_seq)
+        return mirror_stream(service, turn_id, service.watch(log, after), replayed=replayed)
+    frames = None
+    if not service.expired(stored):
+        frames = await service.read(lambda: service.deps.store.find_log(turn_id))
     if not frames:
         raise problems.Rejected(410, "Gone", "The events of this turn are no longer kept.")
     return _replay(stored, frames, after, replayed=replayed)
 
 
+async def _follow_here(service: TurnService, turn: Turn, after: int, *, replayed: bool) -> Response[Any]:
+    """Follows a turn of this process."""
+    log = turn.log
+    if after == 0 and log.shown_seq == 0:
+        cursor = service.watch(log, 0)  # not acknowledged yet: what it will be is known in a moment
+        first = await _first_frames(cursor)
+        if first is None:
+            return problem(turn.rejected or problems.internal(), turn.trace.trace_id)
+        return event_stream(service, turn, cursor, first, resumed_from=0, replayed=replayed)
+    _check_cursor(after, log.shown_seq)
+    if log.closed and after == log.last_seq:
+        return Response(None, status_code=204)
+    return event_stream(service, turn, service.watch(log, after), b"", resumed_from=after, replayed=replayed)
+
+
+def _check_cursor(after: int, last_seq: int) -> None:
+    if after > last_seq:
+        raise problems.Rejected(409, "Conflict", f"The turn has {last_seq} events; the cursor is behind event {after}.")
+
+
 def _replay(stored: StoredTurn, frames: bytes, after: int, *, replayed: bool) -> Stream | Response[Any]:
-    if after > stored.last_seq:
-        raise problems.Rejected(409, "Conflict", f"The turn has {stored.last_seq} events; the cursor is behind event {after}.")
+    _check_cursor(after, stored.last_seq)
     if after == stored.last_seq:
         return Response(None, status_code=204)
     parts = frames.split(b"\n\n", after)  # frames hold no blank line: their data is one line of JSON
@@ -194,9 +206,9 @@ async def look_at_turn(request: HttpRequest, turn_id: str, state: State) -> Resp
 
 async def _snapshot(service: TurnService, turn_id: str, *, status: int) -> Response[bytes]:
     turn = service.directory.find(turn_id)
-    if turn is not None:
+    if turn is not None and not turn.lost:
         terminal = encode_json(turn.log.terminal) if turn.log.terminal else b"null"
-        return _state_response(turn_id, turn.machine.state.value, turn.log.last_seq, terminal, status)
+        return _state_response(turn_id, turn.machine.state.value, turn.log.shown_seq, terminal, status)
     stored = await service.read(lambda: service.deps.store.find_turn(turn_id))
     if stored is None:
         raise problems.not_found("turn")
@@ -216,6 +228,10 @@ async def cancel_turn(request: HttpRequest, turn_id: str, state: State) -> Respo
     turn = service.directory.find(turn_id)
     if turn is not None and not turn.log.closed:
         turn.control.stop(FailureKind.CANCELLED)
+        return await _snapshot(service, turn_id, status=202)
+    stored = await service.read(lambda: service.deps.store.find_turn(turn_id)) if turn is None else None
+    if stored is not None and stored.state == "open":
+        await service.cancel_elsewhere(turn_id)
         return await _snapshot(service, turn_id, status=202)
     return await _snapshot(service, turn_id, status=200)
 

@@ -9,15 +9,14 @@ import hashlib
 import hmac
 import re
 
-from lastword import names
-from lastword.events import Ack, TurnAccepted
+from lastword.events import Ack
 from lastword.ids import new_conversation_id
 from lastword.states import Signal
-from lastword.wire import encode_json
 from service import problems
+from service.records import accepted_record
 from service.run.deps import Deps
 from service.run.turn import Turn
-from service.store.store import DuplicateKey, NewTurn, Record
+from service.store.data import DuplicateKey, NewTurn, Record
 from service.turn.timings import NS_PER_MS
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -78,7 +77,7 @@ def _precheck(turn: Turn, deps: Deps) -> None:
     route = deps.routes.choose(request.message, request.route)
     turn.deadline_ms = min(request.deadline_ms or route.deadline_ms, route.deadline_ms)
     try:
-        deps.store.accept_turn(_new_turn(turn), _accepted_record(turn, deps))
+        deps.store.accept_turn(_new_turn(turn, deps), _accepted_record(turn, deps))
     except DuplicateKey as duplicate:
         if duplicate.existing.payload_sha256 != turn.ask.payload_sha256:
             raise problems.Rejected(
@@ -89,7 +88,7 @@ def _precheck(turn: Turn, deps: Deps) -> None:
     deps.record_stored()
 
 
-def _new_turn(turn: Turn) -> NewTurn:
+def _new_turn(turn: Turn, deps: Deps) -> NewTurn:
     return NewTurn(
         turn_id=turn.turn_id,
         caller=turn.caller,
@@ -100,26 +99,19 @@ def _new_turn(turn: Turn) -> NewTurn:
         idempotency_key=turn.ask.idempotency_key,
         payload_sha256=turn.ask.payload_sha256,
         labels=turn.ask.request.metadata,
+        span_id=turn.trace.span_id,
+        owner=deps.info.instance,
+        question=turn.ask.request.message,
     )
 
 
 def _accepted_record(turn: Turn, deps: Deps) -> Record:
-    body = TurnAccepted(
-        turn_id=turn.turn_id,
-        trace_id=turn.trace.trace_id,
-        span_id=turn.trace.span_id,
+    return accepted_record(
+        turn.ids,
         started_at=turn.anchor.at,
         deadline_ms=turn.deadline_ms,
         conversation_id=turn.conversation_id,
         service=deps.info,
-    )
-    return Record(
-        event_name=names.RECORD_ACCEPTED,
-        turn_id=turn.turn_id,
-        trace_id=turn.trace.trace_id,
-        span_id=turn.trace.span_id,
-        time_ns=turn.anchor.wall_ns,
-        body=encode_json(body).decode(),
     )
 
 

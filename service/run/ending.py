@@ -9,10 +9,8 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from msgspec import structs
 from sqlalchemy.exc import SQLAlchemyError
 
-from lastword import names
 from lastword.events import (
     Done,
     DoneMetadata,
@@ -21,16 +19,16 @@ from lastword.events import (
     Timings,
     ToolOutcome,
     TurnContent,
-    TurnDone,
     partial_for,
 )
 from lastword.events import ToolCall as ToolCallEvent
 from lastword.states import Signal, State
 from lastword.wire import encode_event, encode_json, scalar_text
 from service.clock import as_datetime
+from service.records import done_record
 from service.run.deps import Deps
 from service.run.turn import Turn
-from service.store.store import EndedTurn, Message, Record
+from service.store.data import EndedTurn, Message, Record
 from service.turn.answer import clean
 from service.turn.failures import REASON_OF, FailureKind
 from service.turn.policy import RETRYABLE_BY_CLIENT
@@ -74,6 +72,7 @@ def fail(turn: Turn, deps: Deps, kind: FailureKind) -> None:
 
 def _close(turn: Turn, deps: Deps, messages: list[Message], build: Callable[[], Done | Error]) -> None:
     """Commits the terminal, then appends it. A database that fails is tried again; the client gets its terminal all the same."""
+    turn.log.seal()
 
     def terminal() -> Done | Error:
         if turn.terminal is None:  # once: a second try to commit must not make a second terminal
@@ -211,30 +210,9 @@ def _ended_at(turn: Turn) -> datetime:
 
 
 def _done_record(turn: Turn, deps: Deps, terminal: Done | Error) -> Record:
-    """The `turn.done` record: the terminal without what a person wrote or read, unless content is captured."""
+    """The `turn.done` record of this turn."""
     content = None
     if deps.settings.capture_content:
         limit = deps.settings.max_content_chars
         content = TurnContent(prompt=turn.ask.request.message[:limit], answer=turn.answer[:limit])
-    body = TurnDone(
-        turn_id=turn.turn_id,
-        trace_id=turn.trace.trace_id,
-        span_id=turn.trace.span_id,
-        ended_at=_ended_at(turn),
-        terminal="done" if isinstance(terminal, Done) else "error",
-        answer_chars=len(turn.answer),
-        done=structs.replace(terminal.metadata, answer="") if isinstance(terminal, Done) else None,
-        error=terminal.metadata if isinstance(terminal, Error) else None,
-        error_code=terminal.code if isinstance(terminal, Error) else None,
-        error_message=terminal.message if isinstance(terminal, Error) else None,
-        retryable=terminal.retryable if isinstance(terminal, Error) else None,
-        content=content,
-    )
-    return Record(
-        event_name=names.RECORD_DONE,
-        turn_id=turn.turn_id,
-        trace_id=turn.trace.trace_id,
-        span_id=turn.trace.span_id,
-        time_ns=turn.anchor.wall_ns + turn.machine.transitions[-1].at_ns,
-        body=encode_json(body).decode(),
-    )
+    return done_record(turn.ids, terminal, ended_at=_ended_at(turn), content=content)

@@ -17,8 +17,9 @@ from service.control import TurnControl
 from service.log import TurnLog
 from service.problems import Rejected
 from service.providers.port import Passage
+from service.records import TurnIds
 from service.routes import Route
-from service.store.store import Message
+from service.store.data import Message
 from service.telemetry import TurnTrace
 from service.turn.answer import Cleaner
 from service.turn.journal import AttemptNote, ToolNote
@@ -82,6 +83,16 @@ class Turn:
         self.verdict: Verdict | None = None
         self.answer = ""
         self.terminal: Done | Error | None = None
+
+    @property
+    def ids(self) -> TurnIds:
+        """What names the turn and its root span."""
+        return TurnIds(self.turn_id, self.trace.trace_id, self.trace.span_id)
+
+    @property
+    def lost(self) -> bool:
+        """Whether another instance has closed the turn: then the database knows more of it than we do."""
+        return self.stored and self.rejected is None and self.log.closed and self.log.terminal is None
 
     def now_ns(self) -> int:
         """Nanoseconds since acceptance."""

@@ -21,6 +21,8 @@ POOL_OVERFLOW = 24
 POOL_WAIT_S = 10.0
 READ_ONLY = {"lastword_read_only": True}
 """Execution options of a transaction that will not write."""
+FAST = {"lastword_fast": True}
+"""Execution options of a transaction whose commit has to survive the process, not a power cut: it waits for no disk."""
 
 
 class StoreError(Exception):
@@ -38,6 +40,8 @@ def open_engine(url: str) -> Engine:
     if _is_sqlite(url):
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
@@ -54,8 +58,20 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get("lastword_read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if options.get("lastword_read_only", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    wanted = "NORMAL" if options.get("lastword_fast", False) else "FULL"
+    if connection.info.get("synchronous", "FULL") != wanted:
+        connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+        connection.info["synchronous"] = wanted
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("lastword_fast", False):
+        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
 
 
 def _config() -> Config:

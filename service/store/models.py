@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -51,12 +52,15 @@ class TurnRow(Base):
     __table_args__ = (
         UniqueConstraint("caller", "idempotency_key", name="uq_turns_caller_idempotency_key"),
         Index("ix_turns_state", "state"),
+        Index("ix_turns_ended_at", "ended_at"),
     )
 
     turn_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     caller: Mapped[str] = mapped_column(String(64))
     conversation_id: Mapped[str] = mapped_column(String(64))
     trace_id: Mapped[str] = mapped_column(String(32))
+    span_id: Mapped[str | None] = mapped_column(String(16))  # of the root span
+    owner: Mapped[str | None] = mapped_column(String(128))  # the instance that runs it
     state: Mapped[str] = mapped_column(String(16))  # open, done, error
     accepted_at: Mapped[datetime] = mapped_column(UtcDateTime())
     deadline_ms: Mapped[int] = mapped_column(Integer())
@@ -66,10 +70,35 @@ class TurnRow(Base):
     payload_sha256: Mapped[str] = mapped_column(String(64))
     labels: Mapped[dict[str, str]] = mapped_column(JSON())  # the caller's `metadata`
     terminal: Mapped[str | None] = mapped_column(Text())  # the terminal event as JSON
+    question: Mapped[str | None] = mapped_column(Text())  # while the turn is open; later it stands in `messages`
+    cancelled: Mapped[bool] = mapped_column(default=False)  # somebody asked to stop it, perhaps at another instance
+    watched_until: Mapped[float | None] = mapped_column(Float())  # viewers at other instances, seconds since 1970
+
+
+class TurnFramesRow(Base):
+    """Frames of a turn that runs, in pieces of one or more. When it ends they become its log."""
+
+    __tablename__ = "turn_frames"
+
+    turn_id: Mapped[str] = mapped_column(ForeignKey("turns.turn_id"), primary_key=True)
+    first_seq: Mapped[int] = mapped_column(Integer(), primary_key=True, autoincrement=False)
+    last_seq: Mapped[int] = mapped_column(Integer())
+    frames: Mapped[bytes] = mapped_column(LargeBinary())
+
+
+class InstanceRow(Base):
+    """A process that runs turns, for as long as its lease is renewed. Its place and process tell at once where it has died."""
+
+    __tablename__ = "instances"
+
+    instance: Mapped[str] = mapped_column(String(128), primary_key=True)
+    place: Mapped[str] = mapped_column(String(255))  # machine, boot and process namespace
+    process: Mapped[str] = mapped_column(String(64))  # process id and start time
+    lease_until: Mapped[float] = mapped_column(Float())  # seconds since 1970, by the database's clock
 
 
 class TurnLogRow(Base):
-    """The whole log of an ended turn, byte for byte as it went out."""
+    """The whole log of an ended turn, byte for byte as it went out. Gone once its retention is over."""
 
     __tablename__ = "turn_logs"
 

@@ -1,101 +1,41 @@
 """What the service keeps, as operations: every method is one transaction.
 
-Synchronous: called from worker threads and the outbox's thread only. Invariants: a turn is ended once (`end_turn` compares and sets); the record that tells the
-collector of it is written in the same transaction.
+Synchronous: called from worker threads, readers and the outbox's thread only. Writes go through the `Writer`, reads have connections of their own. Invariants: a
+turn is ended once (`end_turn` compares and sets); the record that tells the collector of it is written in the same transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import Any
 
-from msgspec import Struct
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.log import TurnLog
+from service.store.data import Closing, DuplicateKey, EndedTurn, Message, NewTurn, OpenTurn, Record, StoredTurn
 from service.store.engine import READ_ONLY
-from service.store.models import ConversationRow, MessageRow, OutboxRow, TurnLogRow, TurnRow
+from service.store.models import ConversationRow, MessageRow, OutboxRow, TurnFramesRow, TurnLogRow, TurnRow
+from service.store.writer import InlineWriter, Writer
 
 
-class NewTurn(Struct, frozen=True, kw_only=True):
-    """A turn as it is accepted."""
-
-    turn_id: str
-    caller: str
-    conversation_id: str
-    trace_id: str
-    accepted_at: datetime
-    deadline_ms: int
-    idempotency_key: str | None
-    payload_sha256: str
-    labels: dict[str, str]
-
-
-class EndedTurn(Struct, frozen=True, kw_only=True):
-    """A turn as it ends: its terminal event, as JSON and as the last frame of its log.
-
-    A turn that failed before its `ack` has no frames; its idempotency key is free again, for the client was told to ask again.
-    """
-
-    turn_id: str
-    state: str
-    ended_at: datetime
-    last_seq: int
-    terminal: str
-    frames: bytes
-
-
-class StoredTurn(Struct, frozen=True, kw_only=True):
-    """A turn as stored."""
-
-    turn_id: str
-    caller: str
-    conversation_id: str
-    state: str
-    payload_sha256: str
-    accepted_at: datetime
-    ended_at: datetime | None
-    last_seq: int
-    terminal: str | None
-
-
-class Message(Struct, frozen=True, kw_only=True):
-    """A canonical message of a conversation."""
-
-    role: str
-    text: str
-    turn_id: str
-    partial: bool
-    created_at: datetime
-
-
-class Record(Struct, frozen=True, kw_only=True):
-    """A turn record for the collector. `record_id` is 0 until it is stored; `body` is JSON."""
-
-    event_name: str
-    turn_id: str
-    trace_id: str
-    span_id: str
-    time_ns: int
-    body: str
-    record_id: int = 0
-
-
-class DuplicateKey(Exception):
-    """The caller has used this idempotency key before."""
-
-    def __init__(self, existing: StoredTurn) -> None:
-        super().__init__(existing.turn_id)
-        self.existing = existing
+class _EndedBefore(Exception):
+    """The turn has a terminal: what this transaction wrote is undone."""
 
 
 class TurnStore:
-    """The database behind the service."""
+    """The database behind the service. `notify` is called, inside the transaction, with turns that ended, for other instances to hear."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self, engine: Engine, writer: Writer | None = None, notify: Callable[[Session, list[str]], None] | None = None
+    ) -> None:
         self._engine = engine
         self._reader = engine.execution_options(**READ_ONLY)
+        self._writer = writer or InlineWriter(engine)
+        self._notify = notify
+
+    # --- the life of a turn
 
     def accept_turn(self, turn: NewTurn, record: Record) -> None:
         """Stores a turn as open, with its `turn.accepted` record.
@@ -103,24 +43,30 @@ class TurnStore:
         Raises:
             DuplicateKey: the idempotency key is taken; nothing was stored.
         """
+        row = {
+            "turn_id": turn.turn_id,
+            "caller": turn.caller,
+            "conversation_id": turn.conversation_id,
+            "trace_id": turn.trace_id,
+            "span_id": turn.span_id or None,
+            "owner": turn.owner or None,
+            "state": "open",
+            "accepted_at": turn.accepted_at,
+            "deadline_ms": turn.deadline_ms,
+            "last_seq": 0,
+            "idempotency_key": turn.idempotency_key,
+            "payload_sha256": turn.payload_sha256,
+            "labels": turn.labels,
+            "question": turn.question or None,
+            "cancelled": False,
+        }
+
+        def accept(session: Session) -> None:
+            session.execute(insert(TurnRow).values(row))
+            _add_record(session, record)
+
         try:
-            with Session(self._engine) as session, session.begin():
-                session.add(
-                    TurnRow(
-                        turn_id=turn.turn_id,
-                        caller=turn.caller,
-                        conversation_id=turn.conversation_id,
-                        trace_id=turn.trace_id,
-                        state="open",
-                        accepted_at=turn.accepted_at,
-                        deadline_ms=turn.deadline_ms,
-                        last_seq=0,
-                        idempotency_key=turn.idempotency_key,
-                        payload_sha256=turn.payload_sha256,
-                        labels=turn.labels,
-                    )
-                )
-                session.add(_outbox_row(record))
+            self._writer.run(accept)
         except IntegrityError:
             existing = self._by_key(turn.caller, turn.idempotency_key)
             if existing is None:
@@ -130,19 +76,116 @@ class TurnStore:
     def _by_key(self, caller: str, key: str | None) -> StoredTurn | None:
         with Session(self._reader) as session:
             row = session.scalar(select(TurnRow).where(TurnRow.caller == caller, TurnRow.idempotency_key == key))
-            return None if row is None else _stored(row)
+            return None if row is None else stored_turn(row)
+
+    def save_frames(self, log: TurnLog) -> None:
+        """Something was appended to the log of an open turn: it is stored, and then shown. `ack` is on the disk before it is shown."""
+        self._writer.save(log, fast=log.shown_seq > 0)
+
+    def end_turn(
+        self,
+        turn_id: str,
+        *,
+        caller: str,
+        conversation_id: str,
+        messages: list[Message],
+        close: Callable[[], tuple[EndedTurn, Record]],
+    ) -> bool:
+        """Ends a turn, once: its messages, its terminal, its log and its `turn.done` record, in one transaction.
+
+        `close` builds the terminal after the messages are written, so that its timings hold the cost of writing them; it is called in the
+        writer's thread. False where the turn had ended already: then nothing was stored.
+        """
+
+        def end(session: Session) -> None:
+            if messages:
+                _add_messages(session, caller, conversation_id, messages)
+            ended, record = close()
+            self._end(session, ended, record)
+
+        try:
+            self._writer.run(end)
+        except _EndedBefore:
+            return False
+        return True
+
+    def recover_turn(self, turn_id: str, close: Callable[[OpenTurn], Closing]) -> bool:
+        """Ends a turn in place of its instance, from what is stored of it. False where it has ended."""
+
+        def recover(session: Session) -> None:
+            row = session.scalar(select(TurnRow).where(TurnRow.turn_id == turn_id, TurnRow.state == "open").with_for_update())
+            if row is None:
+                raise _EndedBefore
+            frames = session.scalars(
+                select(TurnFramesRow.frames).where(TurnFramesRow.turn_id == turn_id).order_by(TurnFramesRow.first_seq)
+            )
+            closing = close(
+                OpenTurn(
+                    turn_id=turn_id,
+                    caller=row.caller,
+                    conversation_id=row.conversation_id,
+                    trace_id=row.trace_id,
+                    span_id=row.span_id or "0" * 16,
+                    accepted_at=row.accepted_at,
+                    question=row.question or "",
+                    frames=b"".join(frames),
+                )
+            )
+            if closing.messages:
+                _add_messages(session, row.caller, row.conversation_id, closing.messages)
+            self._end(session, closing.ended, closing.record)
+
+        try:
+            self._writer.run(recover)
+        except _EndedBefore:
+            return False
+        return True
+
+    def _end(self, session: Session, ended: EndedTurn, record: Record) -> None:
+        """The one place where a turn gets its terminal: compares and sets."""
+        won = session.execute(
+            update(TurnRow)
+            .where(TurnRow.turn_id == ended.turn_id, TurnRow.state == "open")
+            .values(
+                state=ended.state,
+                ended_at=ended.ended_at,
+                last_seq=ended.last_seq,
+                terminal=ended.terminal,
+                question=None,
+                idempotency_key=TurnRow.idempotency_key if ended.frames else None,
+            )
+            .execution_options(synchronize_session=False)
+        )
+        if not _count(won):
+            raise _EndedBefore
+        session.execute(delete(TurnFramesRow).where(TurnFramesRow.turn_id == ended.turn_id))
+        session.execute(insert(TurnLogRow).values(turn_id=ended.turn_id, frames=ended.frames))
+        _add_record(session, record)
+        if self._notify is not None:
+            self._notify(session, [ended.turn_id])
+
+    # --- reading
 
     def find_turn(self, turn_id: str) -> StoredTurn | None:
         """A turn by its id."""
         with Session(self._reader) as session:
             row = session.get(TurnRow, turn_id)
-            return None if row is None else _stored(row)
+            return None if row is None else stored_turn(row)
 
     def find_log(self, turn_id: str) -> bytes | None:
-        """The whole log of an ended turn."""
+        """The whole log of an ended turn, as long as it is kept."""
         with Session(self._reader) as session:
-            row = session.get(TurnLogRow, turn_id)
-            return None if row is None else row.frames
+            return session.scalar(select(TurnLogRow.frames).where(TurnLogRow.turn_id == turn_id))
+
+    def find_frames(self, turn_id: str, after: int = 0) -> bytes:
+        """The frames of an open turn behind a sequence number, as far as they are stored. A piece that begins before it comes whole."""
+        with Session(self._reader) as session:
+            pieces = session.scalars(
+                select(TurnFramesRow.frames)
+                .where(TurnFramesRow.turn_id == turn_id, TurnFramesRow.last_seq > after)
+                .order_by(TurnFramesRow.first_seq)
+            )
+            return b"".join(pieces)
 
     def conversation_owner(self, conversation_id: str) -> str | None:
         """The caller that a conversation belongs to; None where there is no such conversation."""
@@ -163,43 +206,7 @@ class TurnStore:
             for row in reversed(rows)
         ]
 
-    def end_turn(
-        self,
-        turn_id: str,
-        *,
-        caller: str,
-        conversation_id: str,
-        messages: list[Message],
-        close: Callable[[], tuple[EndedTurn, Record]],
-    ) -> bool:
-        """Ends a turn, once: its messages, its terminal, its log and its `turn.done` record, in one transaction.
-
-        `close` builds the terminal after the messages are written, so that its timings hold the cost of writing them. False where the
-        turn had ended already: then nothing was stored.
-        """
-        with Session(self._engine) as session:
-            with session.begin():
-                if messages:
-                    _add_messages(session, caller, conversation_id, messages)
-                ended, record = close()
-                won = session.scalar(
-                    update(TurnRow)
-                    .where(TurnRow.turn_id == turn_id, TurnRow.state == "open")
-                    .values(
-                        state=ended.state,
-                        ended_at=ended.ended_at,
-                        last_seq=ended.last_seq,
-                        terminal=ended.terminal,
-                        idempotency_key=TurnRow.idempotency_key if ended.frames else None,
-                    )
-                    .returning(TurnRow.turn_id)
-                )
-                if won is None:
-                    session.rollback()
-                    return False
-                session.add(TurnLogRow(turn_id=turn_id, frames=ended.frames))
-                session.add(_outbox_row(record))
-            return True
+    # --- the outbox
 
     def pending_records(self, limit: int) -> list[Record]:
         """The oldest records that the collector has not acknowledged."""
@@ -221,14 +228,16 @@ class TurnStore:
         ]
 
     def forget_records(self, record_ids: list[int]) -> None:
-        """Deletes records that the collector has acknowledged."""
-        with Session(self._engine) as session, session.begin():
-            session.execute(delete(OutboxRow).where(OutboxRow.record_id.in_(record_ids)))
+        """Deletes records that the collector has acknowledged. A power cut that undoes it has them sent again, which does no harm."""
+        self._writer.run(
+            lambda session: session.execute(delete(OutboxRow).where(OutboxRow.record_id.in_(record_ids))), fast=True
+        )
 
     def refuse_records(self, record_ids: list[int], why: str) -> None:
         """Keeps records that the collector will never take, out of the way and with the reason."""
-        with Session(self._engine) as session, session.begin():
-            session.execute(update(OutboxRow).where(OutboxRow.record_id.in_(record_ids)).values(refused=why))
+        self._writer.run(
+            lambda session: session.execute(update(OutboxRow).where(OutboxRow.record_id.in_(record_ids)).values(refused=why))
+        )
 
     def outbox_depth(self) -> tuple[int, int, int | None]:
         """How many records wait, how many were refused, and the time of the oldest that waits (ns since 1970)."""
@@ -239,46 +248,60 @@ class TurnStore:
             oldest = session.scalar(select(func.min(OutboxRow.time_ns)).where(waiting))
         return depth, refused, oldest
 
+    # --- the database itself
+
     def ping(self) -> None:
         """Raises where the database cannot be reached."""
         with Session(self._reader) as session:
             session.execute(select(1))
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Writes what waits and closes all connections."""
+        self._writer.close()
         self._engine.dispose()
 
 
+def _count(result: Any) -> int:
+    return int(result.rowcount)
+
+
 def _add_messages(session: Session, caller: str, conversation_id: str, messages: list[Message]) -> None:
-    if session.get(ConversationRow, conversation_id) is None:
-        session.add(ConversationRow(conversation_id=conversation_id, caller=caller, created_at=messages[0].created_at))
-        session.flush()
-    session.add_all(
-        MessageRow(
-            conversation_id=conversation_id,
-            turn_id=message.turn_id,
-            role=message.role,
-            text=message.text,
-            partial=message.partial,
-            created_at=message.created_at,
+    known = session.scalar(select(ConversationRow.caller).where(ConversationRow.conversation_id == conversation_id))
+    if known is None:
+        session.execute(
+            insert(ConversationRow).values(conversation_id=conversation_id, caller=caller, created_at=messages[0].created_at)
         )
+    elif known != caller:
+        return  # two callers began a conversation under one name at the same time: it is the first one's
+    rows = [
+        {
+            "conversation_id": conversation_id,
+            "turn_id": message.turn_id,
+            "role": message.role,
+            "text": message.text,
+            "partial": message.partial,
+            "created_at": message.created_at,
+        }
         for message in messages
+    ]
+    session.execute(insert(MessageRow), rows)
+
+
+def _add_record(session: Session, record: Record) -> None:
+    session.execute(
+        insert(OutboxRow).values(
+            event_name=record.event_name,
+            turn_id=record.turn_id,
+            trace_id=record.trace_id,
+            span_id=record.span_id,
+            time_ns=record.time_ns,
+            body=record.body,
+        )
     )
-    session.flush()
 
 
-def _outbox_row(record: Record) -> OutboxRow:
-    return OutboxRow(
-        event_name=record.event_name,
-        turn_id=record.turn_id,
-        trace_id=record.trace_id,
-        span_id=record.span_id,
-        time_ns=record.time_ns,
-        body=record.body,
-    )
-
-
-def _stored(row: TurnRow) -> StoredTurn:
+def stored_turn(row: TurnRow) -> StoredTurn:
+    """A row as plain data."""
     return StoredTurn(
         turn_id=row.turn_id,
         caller=row.caller,

@@ -175,7 +175,7 @@ class Scene:
             ask,
             anchor=Anchor.of(self.clock),
             clock=self.clock,
-            log=TurnLog(turn_id, self.settings.max_log_bytes),
+            log=TurnLog(turn_id, self.settings.max_log_bytes, self.store.save_frames),
             trace=trace,
         )
 

@@ -8,9 +8,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
+from service.store.data import DuplicateKey, EndedTurn, Message, NewTurn, Record
 from service.store.engine import StoreError, migrate, open_engine
 from service.store.models import Base
-from service.store.store import DuplicateKey, EndedTurn, Message, NewTurn, Record, TurnStore
+from service.store.store import TurnStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from lastword.events import ServiceInfo
 from service.spans import Span, SpanEvent
-from service.store.store import Record
+from service.store.data import Record
 from service.telemetry import Telemetry, read_rejections
 
 INFO = ServiceInfo(name="lastword", version="1", instance="i")

@@ -1,0 +1,248 @@
+"""The one way into the database: every write of the process goes through here, many in one commit.
+
+A write costs a commit whatever its size, and SQLite takes one writer at a time; so writes wait together for the next commit. Two kinds: jobs (a function of
+a session, whose caller waits for its result and, as a rule, for the disk) and frames of running turns (nobody waits; the log shows them once they are
+stored, and their commit waits for no disk unless a job shares it). Knows no turn, no HTTP. Invariants: a job's effects stand or fall alone; frames of a
+log are stored in order; a log is published only as far as it is stored, or as far as the database has refused to store for `GIVE_UP_S`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from service.log import TurnLog, Unsaved
+from service.store.engine import FAST
+from service.store.models import TurnFramesRow, TurnRow
+
+logger = logging.getLogger(__name__)
+
+MAX_JOBS = 4096
+"""Jobs that may wait; who comes then waits for a place."""
+BATCH_JOBS = 128
+"""Jobs in one commit."""
+PAUSE_S = 0.004
+"""Between two commits of frames alone: more wait together where more come."""
+GIVE_UP_S = 2.0
+"""How long frames are held back from viewers while the database does not take them."""
+
+T = TypeVar("T")
+Job = Callable[[Session], T]
+
+
+class Writer(Protocol):
+    """Runs jobs and stores frames."""
+
+    def run(self, job: Job[T], *, fast: bool = False) -> T:
+        """Runs a job in a transaction and waits for its commit; raises what it raised. `fast` need not survive a power cut."""
+        ...
+
+    def save(self, log: TurnLog, *, fast: bool = True) -> None:
+        """Something was appended to this log: it is stored, and then published."""
+        ...
+
+    def close(self) -> None:
+        """Writes what waits and ends."""
+        ...
+
+
+class InlineWriter:
+    """Writes at once, in the calling thread: for commands and tests."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.RLock()
+
+    def run(self, job: Job[T], *, fast: bool = False) -> T:
+        """Runs a job in a transaction of its own."""
+        with self._lock, Session(_engine_for(self._engine, fast=fast)) as session, session.begin():
+            return job(session)
+
+    def save(self, log: TurnLog, *, fast: bool = True) -> None:
+        """Stores and publishes."""
+        unsaved = log.unsaved()
+        if unsaved is not None:
+            lost = self.run(lambda session: store_frames(session, [(log, unsaved)]), fast=fast)
+            log.close() if lost else log.publish(unsaved.last_seq)
+
+    def close(self) -> None:
+        """Nothing waits."""
+
+
+def _engine_for(engine: Engine, *, fast: bool) -> Engine:
+    return engine.execution_options(**FAST) if fast else engine
+
+
+def store_frames(session: Session, pieces: list[tuple[TurnLog, Unsaved]]) -> set[str]:
+    """Stores frames of running turns; the turns that are not open any more, of which nothing was stored: another instance has closed them."""
+    wanted = [log.turn_id for log, _ in pieces]
+    open_turns = select(TurnRow.turn_id).where(TurnRow.turn_id.in_(wanted), TurnRow.state == "open")
+    if session.get_bind().dialect.name != "sqlite":
+        open_turns = open_turns.with_for_update(read=True)  # so that a recovery elsewhere waits for us, or we for it
+    known = set(session.scalars(open_turns))
+    rows = [
+        {"turn_id": log.turn_id, "first_seq": piece.first_seq, "last_seq": piece.last_seq, "frames": piece.frames}
+        for log, piece in pieces
+        if log.turn_id in known
+    ]
+    if rows:
+        session.execute(insert(TurnFramesRow.__table__), rows)  # type: ignore[arg-type]
+    return set(wanted) - known
+
+
+class _Waiting:
+    """A job in the queue."""
+
+    __slots__ = ("error", "fast", "future", "job", "result")
+
+    def __init__(self, job: Job[Any], *, fast: bool) -> None:
+        self.job = job
+        self.fast = fast
+        self.future: Future[Any] = Future()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class GroupWriter:
+    """The writer thread. `notify` is called inside each transaction with the turns whose frames it stored, for other instances to hear."""
+
+    def __init__(self, engine: Engine, notify: Callable[[Session, list[str]], None] | None = None) -> None:
+        self._engine = engine
+        self._notify = notify
+        self._changed = threading.Condition()
+        self._jobs: deque[_Waiting] = deque()
+        self._dirty: dict[TurnLog, bool] = {}  # and whether its commit need not wait for the disk
+        self._closing = False
+        self._failing_since: float | None = None
+        self.commits = 0
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    # --- callers
+
+    def run(self, job: Job[T], *, fast: bool = False) -> T:
+        """Runs a job and waits for its commit.
+
+        Raises:
+            RuntimeError: the writer is closed.
+        """
+        waiting = _Waiting(job, fast=fast)
+        with self._changed:
+            while len(self._jobs) >= MAX_JOBS and not self._closing:
+                self._changed.wait()
+            if self._closing:
+                raise RuntimeError("the database is closed")
+            self._jobs.append(waiting)
+            self._changed.notify_all()
+        result: T = waiting.future.result()
+        return result
+
+    def save(self, log: TurnLog, *, fast: bool = True) -> None:
+        """Something was appended: it is stored with the next commit. Never waits."""
+        with self._changed:
+            if log not in self._dirty or not fast:
+                self._dirty[log] = fast and self._dirty.get(log, True)
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Writes what waits and ends the thread."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        last = 0.0
+        while True:
+            with self._changed:
+                while not self._jobs and not self._dirty and not self._closing:
+                    self._changed.wait()
+                pause = last + PAUSE_S - time.monotonic()
+                if not self._jobs and self._dirty and pause > 0 and not self._closing:
+                    self._changed.wait_for(lambda: bool(self._jobs) or self._closing, pause)
+                jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), BATCH_JOBS))]
+                dirty, self._dirty = self._dirty, {}
+                if not jobs and not dirty and self._closing:
+                    return
+                self._changed.notify_all()
+            self._write(jobs, list(dirty), fast=all(job.fast for job in jobs) and all(dirty.values()))
+            last = time.monotonic()
+
+    def _write(self, jobs: list[_Waiting], logs: list[TurnLog], *, fast: bool) -> None:
+        pieces = [(log, piece) for log in logs if (piece := log.unsaved()) is not None]
+        if not jobs and not pieces:
+            return
+        try:
+            with Session(_engine_for(self._engine, fast=fast), autoflush=False) as session, session.begin():
+                lost = store_frames(session, pieces) if pieces else set()  # first: a job behind them may end their turn
+                if pieces and self._notify is not None:
+                    self._notify(session, [log.turn_id for log, _ in pieces])
+                for job in jobs:
+                    _attempt(session, job, alone=len(jobs) == 1 and not pieces)
+        except Exception as error:  # noqa: BLE001 - the boundary of this thread: every waiting caller is told, and the thread goes on
+            for job in jobs:
+                job.error = job.error or error
+                job.settle()
+            self._not_stored(pieces, error, told=len(jobs) == 1 and jobs[0].error is error)
+            return
+        self.commits += 1
+        self._failing_since = None
+        for log, piece in pieces:
+            if log.turn_id in lost:
+                logger.error("%s was closed by another instance", log.turn_id)
+                log.close()
+            else:
+                log.publish(piece.last_seq)
+        for job in jobs:
+            job.settle()
+
+    def _not_stored(self, pieces: list[tuple[TurnLog, Unsaved]], error: Exception, *, told: bool) -> None:
+        """The database did not take the frames: they are tried again, and after a while shown all the same. A stream is worth more than its replay."""
+        if not pieces:
+            return
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if not told:
+            logger.error("frames of %d turns could not be stored", len(pieces), exc_info=error)
+        if now - self._failing_since > GIVE_UP_S:
+            for log, piece in pieces:
+                log.publish(piece.last_seq)
+            return
+        time.sleep(PAUSE_S * 10)
+        for log, piece in pieces:
+            self.save(log, fast=piece.first_seq > 1)
+
+
+def _attempt(session: Session, job: _Waiting, *, alone: bool) -> None:
+    """Runs one job; where it fails, its effects are undone and the others' stay. An error that ended the connection ends the batch."""
+    if alone:
+        job.result = job.job(session)
+        session.flush()
+        return
+    try:
+        with session.begin_nested():
+            job.result = job.job(session)
+            session.flush()
+    except SQLAlchemyError as error:
+        if getattr(error, "connection_invalidated", False):
+            raise
+        job.error = error
+    except Exception as error:  # noqa: BLE001 - the job's own failure is its caller's to handle
+        job.error = error

@@ -13,6 +13,7 @@ from pathlib import Path
 from collector.settings import CollectorSettings
 from dashboard.settings import DashboardSettings
 from lastword import states
+from lastword.check.case import Need, all_cases
 from lastword.schema import done_schema_text
 from lastword.settings import Common, describe
 from lastword.states import PHASE_OF, STAGE_OF, Stage
@@ -77,11 +78,28 @@ def routes() -> str:
     return table(["field", "default"], rows)
 
 
+def cases() -> str:
+    """Every case of the checker."""
+    sides = {Need.PROVIDER: "provider", Need.TELEMETRY: "telemetry", Need.PROCESS: "`--start`"}
+    rows = []
+    for case in all_cases():
+        needs = ", ".join(name for need, name in sides.items() if need in case.needs)
+        rows.append([case.id, case.level.value, case.title, needs, case.rule])
+    return table(["case", "level", "what holds", "needs", "rule"], rows)
+
+
+def smallest_server() -> str:
+    """The example as it stands in its file."""
+    return f"```python\n{(DOCS / 'examples' / 'smallest_server.py').read_text(encoding='utf-8')}```\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "states": lambda: f"```mermaid\n{states.diagram()}```\n",
     "stages": stages,
     "policy": policy,
     "routes": routes,
+    "cases": cases,
+    "smallest_server": smallest_server,
     "settings_common": lambda: settings(Common, ""),
     "settings_service": lambda: settings(ServiceSettings, "service"),
     "settings_collector": lambda: settings(CollectorSettings, "collector"),

@@ -115,7 +115,9 @@ def run(case_id, server_class, broken="", work=None, **options):
             url = stack.enter_context(served(server_class, provider, sink, case_id))
         bench = Bench(Target.of(url), chosen, provider=provider, sink=sink, process=child)
         bench.facts = look(bench) if not broken else _facts(bench)
-        return run_case(bench, case, 90)
+        result = run_case(bench, case, 90)
+        assert provider.unknown_steps == []
+        return result
 
 
 def _facts(bench):

@@ -210,7 +210,7 @@ class Runner:
                     case "message_start":
                         self.count_usage(usage, event["message"]["usage"])
                     case "content_block_start":
-                        blocks.append(dict(event["content_block"], partial=""))
+                        blocks.append(dict(event["content_block"], partial=[]))
                         self.find_sources(turn, blocks[-1])
                     case "content_block_delta":
                         self.take_delta(turn, blocks[event["index"]], event["delta"])
@@ -284,7 +284,7 @@ class Runner:
             note["usage"][name] = note["usage"][name] and value if name == "complete" else note["usage"][name] + value
 
     def whole_block(self, block: dict[str, Any]) -> dict[str, Any]:
-        partial = block.pop("partial")
+        partial = "".join(block.pop("partial"))
         if block["type"] == "tool_use":
             block["input"] = json.loads(partial or "{}")
         if block["type"] == "text":
@@ -296,10 +296,10 @@ class Runner:
     def take_delta(self, turn: Turn, block: dict[str, Any], delta: dict[str, Any]) -> None:
         match delta["type"]:
             case "text_delta":
-                block["partial"] += delta["text"]
+                block["partial"].append(delta["text"])
                 self.show(turn, delta["text"])
             case "input_json_delta":
-                block["partial"] += delta["partial_json"]
+                block["partial"].append(delta["partial_json"])
             case "citations_delta":
                 citation = delta["citation"]
                 self.add_source(turn, citation["source"], citation.get("title"), "payload")

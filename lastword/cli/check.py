@@ -76,6 +76,9 @@ class _Asked(Struct, frozen=True, kw_only=True):
 @click.option(
     "--random-turns", type=click.IntRange(1, 100_000), default=500, show_default=True, help="Random scripts of case G15."
 )
+@click.option("--races", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Races of case C55.")
+@click.option("--aborts", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Aborted turns of case C59.")
+@click.option("--slow-turns", type=click.IntRange(1, 1000), default=200, show_default=True, help="Slow turns of case F63.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random cases.")
 @click.option(
     "--limit", "limit_s", type=click.FloatRange(min=1), default=1800.0, show_default=True, help="Seconds for the whole run."
@@ -101,6 +104,9 @@ def check(
     limited_key: str | None,
     route: str | None,
     random_turns: int,
+    races: int,
+    aborts: int,
+    slow_turns: int,
     seed: int,
     limit_s: float,
     strict: bool,
@@ -127,7 +133,15 @@ def check(
         raise click.UsageError("which server? For example: lastword check http://127.0.0.1:8000")
     _refuse_unusable({"--api-key": api_key, "--other-key": other_key, "--limited-key": limited_key}, [json_path, junit_path])
     options = Options(
-        api_key=api_key, other_key=other_key, limited_key=limited_key, route=route, random_turns=random_turns, seed=seed
+        api_key=api_key,
+        other_key=other_key,
+        limited_key=limited_key,
+        route=route,
+        random_turns=random_turns,
+        races=races,
+        aborts=aborts,
+        slow_turns=slow_turns,
+        seed=seed,
     )
     lines = env_file.read_text(encoding="utf-8", errors="replace").splitlines() if env_file else []
     kept = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-import threading
-from types import FrameType
-
-import uvicorn
 
 from lastword.errors import SettingsError
 from service.app import Parts, create_app
+from service.server.listening import bind
 from service.settings import load_settings
 from service.store.engine import StoreError
-
-
-class DrainingServer(uvicorn.Server):
-    """Ends the running turns before the server cuts its connections, so that every stream gets its terminal."""
-
-    def __init__(self, config: uvicorn.Config, parts: Parts) -> None:
-        super().__init__(config)
-        self._parts = parts
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Runs in the signal handler: the drain goes to a thread, because it takes locks."""
-        threading.Thread(target=self._parts.service.begin_drain, name="drain").start()
-        super().handle_exit(sig, frame)
 
 
 def main() -> int:
@@ -34,28 +17,26 @@ def main() -> int:
     try:
         settings = load_settings()
         logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
-        for chatty in ("httpx2", "alembic", "uvicorn.error"):
+        for chatty in ("httpx2", "alembic", "uvicorn.error", "_granian"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        listening = bind(settings.host, settings.port, send_timeout_ms=settings.send_timeout_ms)
         parts = Parts(settings)
     except (SettingsError, StoreError) as error:
         print(f"service: {error}", file=sys.stderr)
         return 2
-    config = uvicorn.Config(
-        create_app(parts),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_s) + 2,
-        lifespan="on",
-    )
-    server = DrainingServer(config, parts)
-    # The server ends by raising the signal that stopped it once more, at the handlers of before: these, so that a clean end has status 0.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    server.run()
-    return 0 if server.started else 1
+    except OSError as error:
+        print(f"service: cannot listen on {settings.host}:{settings.port}: {error.strerror}", file=sys.stderr)
+        return 1
+    app, service = create_app(parts), parts.service
+    if settings.server == "granian":
+        from service.server import granian_server  # each server is imported where it is chosen
+
+        return granian_server.serve(
+            app, listening, begin_drain=service.begin_drain, busy=lambda: service.busy, drain_s=settings.drain_s
+        )
+    from service.server import uvicorn_server
+
+    return uvicorn_server.serve(app, listening, begin_drain=service.begin_drain, drain_s=settings.drain_s)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,10 @@ class Metrics:
             "lastword_attempts", "Tries at the model by outcome.", ["model_tier", "outcome"], registry=self.registry
         )
 
+        self._dropped = Counter(
+            "lastword_viewers_dropped", "Viewers that took nothing for longer than the send timeout.", registry=self.registry
+        )
+
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
         """A value that is read whenever /metrics is."""
         Gauge(name, text, registry=self.registry).set_function(read)
@@ -44,6 +48,10 @@ class Metrics:
     def rejected(self, status: int) -> None:
         """A request was answered with an HTTP status instead of a turn."""
         self._rejected.labels(str(status)).inc()
+
+    def viewer_dropped(self) -> None:
+        """A viewer was cut off because it did not read."""
+        self._dropped.inc()
 
     def ended(self, terminal: Done | Error) -> None:
         """A turn has its terminal."""

@@ -72,6 +72,7 @@ class TurnService:
         self._pool = pool
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
         self.draining = False
+        self.streams = 0  # responses that are being written; counted by the HTTP side, in the event loop
 
     async def read(self, work: Callable[[], T]) -> T:
         """Runs a short blocking read in threads of our own: the default executor is too small, and shared with the framework."""
@@ -205,6 +206,11 @@ class TurnService:
             logger.error("%d turns did not end within %.1f s", left, timeout_s)
         self.neighbours.mirrors.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a turn runs, or a stream is being written."""
+        return bool(self._pool.active or self.streams)
 
     @property
     def active_turns(self) -> int:

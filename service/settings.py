@@ -19,6 +19,9 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on. Anything but loopback needs `api_keys`.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on.")] = 8000
+    server: Annotated[
+        Literal["uvicorn", "granian"], Meta(description="The HTTP server that the service runs on: `uvicorn` or `granian`.")
+    ] = "uvicorn"
     public_url: Annotated[
         str, Meta(description="The address that clients reach the service at; by default http://host:port.")
     ] = ""
@@ -63,6 +66,10 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     ] = 20
     max_viewers: Annotated[Positive, Meta(description="Connections that may read one turn at a time.")] = 64
     heartbeat_ms: Annotated[Positive, Meta(description="Silence after which a heartbeat is sent, in milliseconds.")] = 15_000
+    send_timeout_ms: Annotated[
+        Positive,
+        Meta(description="How long a viewer may take no byte of what it is sent before it is dropped, in milliseconds."),
+    ] = 30_000
     disconnect_grace_ms: Annotated[
         int, Meta(ge=0, description="How long a turn goes on after its last viewer left, in milliseconds.")
     ] = 60_000

@@ -62,6 +62,7 @@ async def turn_contract(state: State) -> Response[bytes]:
             "maxViewers": settings.max_viewers,
         },
         "heartbeatMs": settings.heartbeat_ms,
+        "sendTimeoutMs": settings.send_timeout_ms,
         "disconnectGraceMs": settings.disconnect_grace_ms,
         "drainMs": round(settings.drain_s * 1000),
         "retention": {"logMs": settings.log_retention_s * 1000, "turnMs": settings.turn_retention_s * 1000},

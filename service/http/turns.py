@@ -9,7 +9,6 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.params import JSONBody, Parameter
-from litestar.response import Stream
 
 from lastword.errors import WireError
 from lastword.events import TurnRequest
@@ -137,7 +136,7 @@ async def _follow(service: TurnService, turn_id: str, *, after: int, replayed: b
         frames = await service.read(lambda: service.deps.store.find_log(turn_id))
     if not frames:
         raise problems.Rejected(410, "Gone", "The events of this turn are no longer kept.")
-    return _replay(stored, frames, after, replayed=replayed)
+    return _replay(service, stored, frames, after, replayed=replayed)
 
 
 async def _follow_here(service: TurnService, turn: Turn, after: int, *, replayed: bool) -> Response[Any]:
@@ -160,12 +159,12 @@ def _check_cursor(after: int, last_seq: int) -> None:
         raise problems.Rejected(409, "Conflict", f"The turn has {last_seq} events; the cursor is behind event {after}.")
 
 
-def _replay(stored: StoredTurn, frames: bytes, after: int, *, replayed: bool) -> Stream | Response[Any]:
+def _replay(service: TurnService, stored: StoredTurn, frames: bytes, after: int, *, replayed: bool) -> Response[Any]:
     _check_cursor(after, stored.last_seq)
     if after == stored.last_seq:
         return Response(None, status_code=204)
     parts = frames.split(b"\n\n", after)  # frames hold no blank line: their data is one line of JSON
-    return stored_stream(stored.turn_id, parts[after], replayed=replayed)
+    return stored_stream(service, stored.turn_id, parts[after], replayed=replayed)
 
 
 def _cursor(turn_id: str, last_event_id: str | None, after: str | None) -> int:

@@ -11,8 +11,8 @@ import socket
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
-_AFTER_US_MS = 1000
-"""How much later than the service itself the system cuts a stuck connection, in milliseconds: who is dropped should be counted."""
+_PATIENCE = 2
+"""How many send timeouts the system waits itself. More than one: it counts from when the peer's window closed, and opens it again in large steps only."""
 
 
 def bind(host: str, port: int, *, send_timeout_ms: int) -> socket.socket:
@@ -26,7 +26,7 @@ def bind(host: str, port: int, *, send_timeout_ms: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, send_timeout_ms + _AFTER_US_MS)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _PATIENCE * send_timeout_ms)
         listening.bind(address)
     except OSError:
         listening.close()

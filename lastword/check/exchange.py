@@ -154,10 +154,13 @@ class Exchange:
         self.closed_at: float | None = None
         self._size = 0
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
-        self._sock = target.connect(receive_buffer)
         length = [("Content-Length", str(len(body)))] if body or method == "POST" else []
         every = [("Host", target.authority), ("Connection", "close"), *headers, *length]
-        request = h11.Request(method=method, target=target.path + path, headers=every)
+        try:
+            request = h11.Request(method=method, target=target.path + path, headers=every)
+        except (h11.LocalProtocolError, UnicodeError) as error:  # ids and cursors are the server's own words
+            raise Failed(f"{method} {path!r} cannot be asked for with the server's own ids: {error}") from error
+        self._sock = target.connect(receive_buffer)
         out = self._h11.send(request) or b""
         out += (self._h11.send(h11.Data(data=body)) or b"") if body else b""
         out += self._h11.send(h11.EndOfMessage()) or b""

@@ -19,14 +19,20 @@ pytestmark = [
     pytest.mark.timeout(180),
 ]
 
-NONSENSE = {
-    "a word": "wibble",
-    "a number": -7.5,
-    "a nest": [["wibble"], {"a": None}],
-    "an object": {"a": {"b": []}},
-    "nothing": None,
+SLOW = set("G15 P31 P32 R44 R50 C54 C55 C58 C59 F60 F62 F63 F64 F65 V76 V77 W13 W14 L66 L67 L68 L69 L70".split())
+    "C55",
+    "G15",
+    "W13",
+    "W14",
+    "C58",
+    "C59",
+    "F60",
+    "F62",
+    "F63",
+    "F64",
+    "R50",
+    *(ident for ident in CASES if ident[0] == "L"),
 }
-SLOW = {"W13", "W14", "C58", "C59", "F60", "F62", "F63", "F64", "R50", *(ident for ident in CASES if ident[0] == "L")}
 
 
 class Nonsense(Reference):
@@ -54,28 +60,50 @@ class Nonsense(Reference):
 class BareNonsense(Nonsense):
     """Has nonsense where the terminal's metadata is expected, too."""
 
+    value = "wibble"
+
     def append(self, turn, kind, fields):
         super().append(turn, kind, fields)
         if turn.terminal is not None:
-            turn.frames[-1] = (
-                turn.frames[-1].split(b"data: ")[0] + b'data: {"metadata": [7], "turnId": "%s"}\n\n' % turn.id.encode()
-            )
-            turn.terminal = turn.terminal | {"metadata": {}, "wibble": self.value}
+            bare = b'data: {"metadata": [7], "turnId": "%s"}\n\n' % turn.id.encode()
+            turn.frames[-1] = turn.frames[-1].split(b"data: ")[0] + bare
+            turn.terminal = turn.terminal | {"metadata": {}, "wibble": 1}
 
 
-@pytest.mark.parametrize("server", [Nonsense, BareNonsense])
-@pytest.mark.parametrize("name", NONSENSE)
-def test_nonsense_is_the_servers_fault(name, server):
+class OddIds(Reference):
+    """Names its turns with what can stand neither in a path nor in a header."""
+
+    def begin(self, turn, request):
+        turn.id, turn.conversation = f"turn {len(self.turns)} \u20ac", "a conversation"
+        return super().begin(turn, request)
+
+    def head(self, turn):
+        status, headers = super().head(turn)
+        return status, headers | {"Turn-Id": "odd"}
+
+
+def nonsense(value):
+    """A server that says this wherever it has something to say."""
+    return type("Nonsense", (Nonsense,), {"value": value})
+
+
+SERVERS = {
+    "a word": nonsense("wibble"),
+    "a nest": nonsense([["wibble"], {"a": None}]),
+    "nothing": nonsense(None),
+    "no metadata": BareNonsense,
+    "odd ids": OddIds,
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_nonsense_is_the_servers_fault(name):
     """Each case that can be tried quickly ends in a verdict on the server, and most of those that read the record fail."""
-
-    class Server(server):
-        value = NONSENSE[name]
-
-    with FakeProvider() as provider, Sink() as sink, served(Server, provider, sink, "") as url:
+    with FakeProvider() as provider, Sink() as sink, served(SERVERS[name], provider, sink, "") as url:
         bench = Bench(Target.of(url), OPTIONS, provider=provider, sink=sink)
         bench.begin(10)
         bench.facts = facts_of(bench)
-        results = [run_case(bench, case, 2) for ident, case in CASES.items() if ident not in SLOW]
+        results = [run_case(bench, case, 1.5) for ident, case in CASES.items() if ident not in SLOW]
     broken = {one.case.id: one.evidence.decode() for one in results if one.verdict is Verdict.BROKEN}
     assert broken == {}
-    assert sum(1 for one in results if one.verdict is Verdict.FAILED) > 20
+    assert sum(1 for one in results if one.verdict is Verdict.FAILED) > 15

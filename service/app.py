@@ -20,7 +20,10 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from lastword import __version__
 from lastword.errors import SettingsError
 from lastword.events import ServiceInfo
-from service.clock import SystemClock, as_datetime
+from service.access.callers import Callers
+from service.access.keys import KeyBook
+from service.access.static import parse_static_keys
+from service.clock import Clock, SystemClock, as_datetime
 from service.directory import TurnDirectory
 from service.http import house, turns
 from service.http.problem import on_exception, on_http_exception, on_rejected
@@ -71,6 +74,7 @@ class Parts:
         engine = open_engine(settings.sqlalchemy_url)
         migrate(engine)
         bus = Bus(engine)
+        self.callers = _callers(settings, KeyBook(engine), clock)
         self.writer = GroupWriter(engine, bus.tell_turns)
         self.store = TurnStore(engine, self.writer, bus.tell_turns)
         instances = InstanceStore(engine, self.writer, bus, info.instance)
@@ -86,6 +90,7 @@ class Parts:
             clock=clock,
             rng=rng,
             store=self.store,
+            callers=self.callers,
             routes=routes,
             knowledge=self.index,
             tools=self.tools,
@@ -184,6 +189,17 @@ def _provider(settings: ServiceSettings, faults: FaultPlan) -> Provider:
     from service.providers.anthropic_provider import AnthropicProvider  # its SDK takes a second to import
 
     return AnthropicProvider(api_key=key, base_url=settings.anthropic_base_url or None)
+
+
+def _callers(settings: ServiceSettings, book: KeyBook, clock: Clock) -> Callers:
+    static = parse_static_keys(settings.api_keys)
+    if not settings.on_loopback and not static and not book.count_usable(as_datetime(clock.wall_ns())):
+        raise SettingsError(
+            f"LASTWORD_SERVICE_HOST={settings.host} can be reached from other machines, and there is no key, so anyone could ask. "
+            "Make one with `lastword keys create --name NAME` (with the same LASTWORD_DATA_DIR or LASTWORD_SERVICE_DATABASE_URL), "
+            "or set LASTWORD_SERVICE_API_KEYS"
+        )
+    return Callers(book, static, clock, cache_s=settings.key_cache_s, open_on_loopback=settings.on_loopback)
 
 
 def _register_gauges(parts: Parts) -> None:

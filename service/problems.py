@@ -27,6 +27,23 @@ def unauthorized() -> Rejected:
     return Rejected(401, "Unauthorized", "Present an API key as `Authorization: Bearer KEY`.")
 
 
+def forbidden(scope: str) -> Rejected:
+    """The key is good, and not for this."""
+    return Rejected(403, "Forbidden", f"This key lacks the scope `{scope}`.")
+
+
+def over_limit(detail: str, retry_after_s: int) -> Rejected:
+    """The caller has used up what it may use for now."""
+    return Rejected(429, "Too Many Requests", detail, retry_after_s=retry_after_s)
+
+
+def unavailable() -> Rejected:
+    """The database cannot be reached."""
+    return Rejected(
+        503, "Service Unavailable", "The service cannot reach its database. Please try again shortly.", retry_after_s=2
+    )
+
+
 def not_found(what: str) -> Rejected:
     """Nothing there, or nothing that this caller may see."""
     return Rejected(404, "Not Found", f"There is no such {what}.")

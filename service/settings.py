@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from lastword.errors import SettingsError
 from lastword.settings import Common, Port, load
+from service.access.static import parse_static_keys
 
 Positive = Annotated[int, Meta(gt=0)]
 
@@ -17,7 +17,9 @@ Positive = Annotated[int, Meta(gt=0)]
 class ServiceSettings(Common, frozen=True, kw_only=True):
     """Settings of the turn service."""
 
-    host: Annotated[str, Meta(description="Address to listen on. Anything but loopback needs `api_keys`.")] = "127.0.0.1"
+    host: Annotated[str, Meta(description="Address to listen on. Anything but loopback needs a key: see keys.md.")] = (
+        "127.0.0.1"
+    )
     port: Annotated[Port, Meta(description="Port to listen on.")] = 8000
     server: Annotated[
         Literal["uvicorn", "granian"], Meta(description="The HTTP server that the service runs on: `uvicorn` or `granian`.")
@@ -26,8 +28,15 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
         str, Meta(description="The address that clients reach the service at; by default http://host:port.")
     ] = ""
     api_keys: Annotated[
-        str, Meta(description="Keys that callers may present as `Authorization: Bearer`, separated by commas.")
+        str,
+        Meta(
+            description="Keys that callers may present as `Authorization: Bearer`, separated by commas, each with limits if wanted: "
+            "`KEY;rate=60;tokens=100000` (turns a minute, tokens a day). Keys with scopes are made by `lastword keys create`."
+        ),
     ] = ""
+    key_cache_s: Annotated[
+        float, Meta(ge=0, le=60, description="How long a checked key is remembered, in seconds: a revoked key stops within it.")
+    ] = 2.0
     database_url: Annotated[
         str, Meta(description="SQLAlchemy URL of the service's database; by default SQLite in the data folder.")
     ] = ""
@@ -123,21 +132,23 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys that callers may present."""
-        return tuple(key.strip() for key in self.api_keys.split(",") if key.strip())
+        """The static keys that callers may present."""
+        return tuple(key.secret for key in parse_static_keys(self.api_keys))
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return _is_loopback(self.host)
 
 
 def load_settings() -> ServiceSettings:
     """The settings from the environment, checked.
 
     Raises:
-        SettingsError: a setting is wrong, or the service would be open to the network without a key.
+        SettingsError: a setting is wrong.
     """
     settings = load(ServiceSettings, "service")
-    if not settings.keys and not _is_loopback(settings.host):
-        raise SettingsError(
-            f"LASTWORD_SERVICE_HOST={settings.host!r} is not loopback: set LASTWORD_SERVICE_API_KEYS, or anyone could ask"
-        )
+    parse_static_keys(settings.api_keys)
     return settings
 
 

@@ -1,1 +1,1 @@
-"""The command line: `lastword up | demo | ask | sql | index`."""
+"""The command line: `lastword up | demo | ask | sql | check | index | keys`."""

@@ -16,6 +16,7 @@ _COMMANDS = {
     "demo": ("lastword.cli.demo", "Send demo traffic, with faults."),
     "check": ("lastword.cli.check", "Check that a server keeps the turn contract."),
     "index": ("lastword.cli.index", "Index a folder of documents to answer from."),
+    "keys": ("lastword.cli.keys", "Make, list and revoke API keys; show usage."),
 }
 
 

@@ -15,11 +15,12 @@ from lastword.events import TurnRequest
 from lastword.ids import parse_frame_id
 from lastword.wire import encode_json
 from service import problems
+from service.access.callers import require
+from service.access.grants import Scope
 from service.clock import Anchor
 from service.http.problem import problem
 from service.http.stream import event_stream, mirror_stream, stored_stream
 from service.log import Cursor
-from service.run.beginning import authenticate
 from service.run.turn import Ask, Turn
 from service.service import TurnService
 from service.store.data import StoredTurn
@@ -116,7 +117,7 @@ async def follow_turn(
 ) -> Response[Any]:
     """The log from its start, or behind a cursor, then live. 204 where the cursor is at the terminal."""
     service = service_of(state)
-    await _owned(service, request, turn_id)
+    await _owned(service, request, turn_id, Scope.READ)
     return await _follow(service, turn_id, after=_cursor(turn_id, last_event_id, after))
 
 
@@ -182,9 +183,24 @@ def _cursor(turn_id: str, last_event_id: str | None, after: str | None) -> int:
     return seq
 
 
-async def _owned(service: TurnService, request: HttpRequest, turn_id: str) -> None:
-    """Raises 401, or 404 where the turn is not this caller's."""
-    caller = authenticate(bearer_of(request), service.deps.settings.keys)
+async def caller_of(service: TurnService, request: HttpRequest, scope: Scope) -> str:
+    """The caller of a request that needs a scope.
+
+    Raises:
+        Rejected: 401, or 403 where the key lacks the scope.
+    """
+    bearer = bearer_of(request)
+    callers = service.deps.callers
+    grant = callers.remembered(bearer)
+    if grant is None:
+        grant = await service.read(lambda: callers.identify(bearer))
+    require(grant, scope)
+    return grant.caller
+
+
+async def _owned(service: TurnService, request: HttpRequest, turn_id: str, scope: Scope) -> None:
+    """Raises 401, 403, or 404 where the turn is not this caller's."""
+    caller = await caller_of(service, request, scope)
     turn = service.directory.find(turn_id)
     if turn is not None and turn.stored:
         owner: str | None = turn.caller
@@ -199,7 +215,7 @@ async def _owned(service: TurnService, request: HttpRequest, turn_id: str) -> No
 async def look_at_turn(request: HttpRequest, turn_id: str, state: State) -> Response[bytes]:
     """JSON with `turnId`, `state`, `lastSeq`, and `terminal`."""
     service = service_of(state)
-    await _owned(service, request, turn_id)
+    await _owned(service, request, turn_id, Scope.READ)
     return await _snapshot(service, turn_id, status=200)
 
 
@@ -223,7 +239,7 @@ def _state_response(turn_id: str, state: str, last_seq: int, terminal: bytes, st
 async def cancel_turn(request: HttpRequest, turn_id: str, state: State) -> Response[bytes]:
     """202 while it runs; 200 with the terminal once it has ended. Idempotent."""
     service = service_of(state)
-    await _owned(service, request, turn_id)
+    await _owned(service, request, turn_id, Scope.ASK)
     turn = service.directory.find(turn_id)
     if turn is not None and not turn.log.closed:
         turn.control.stop(FailureKind.CANCELLED)
@@ -244,7 +260,7 @@ async def look_at_conversation(
 ) -> Response[bytes]:
     """The newest messages, oldest first, as they were persisted."""
     service = service_of(state)
-    caller = authenticate(bearer_of(request), service.deps.settings.keys)
+    caller = await caller_of(service, request, Scope.READ)
     owner = await service.read(lambda: service.deps.store.conversation_owner(conversation_id))
     if owner is None or owner != caller:
         raise problems.not_found("conversation")

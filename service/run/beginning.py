@@ -5,14 +5,15 @@ Invariant: when `begin` returns, the `ack` is durable and appended, and the data
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 
 from lastword.events import Ack
 from lastword.ids import new_conversation_id
 from lastword.states import Signal
 from service import problems
+from service.access.callers import require
+from service.access.grants import Scope
+from service.access.limits import OverLimit, take_turn
 from service.records import accepted_record
 from service.run.deps import Deps
 from service.run.turn import Turn
@@ -22,7 +23,6 @@ from service.turn.timings import NS_PER_MS
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MAX_LABELS = 16
 _MAX_LABEL_CHARS = 256
-ANONYMOUS = "anonymous"
 
 
 def begin(turn: Turn, deps: Deps) -> None:
@@ -33,7 +33,9 @@ def begin(turn: Turn, deps: Deps) -> None:
         Attached: the idempotency key names a turn that exists.
     """
     turn.step(Signal.BEGIN)
-    turn.caller = authenticate(turn.ask.bearer, deps.settings.keys)
+    turn.grant = deps.callers.identify(turn.ask.bearer)
+    turn.caller = turn.grant.caller
+    require(turn.grant, Scope.ASK)
     turn.step(Signal.AUTHORIZED)
     _precheck(turn, deps)
     turn.step(Signal.ADMITTED)
@@ -43,21 +45,6 @@ def begin(turn: Turn, deps: Deps) -> None:
     at_ns = turn.step(Signal.ROUTED)
     turn.append_ack(_ack(turn, deps, at_ns))
     turn.step(Signal.ACK_APPENDED)
-
-
-def authenticate(bearer: str | None, keys: tuple[str, ...]) -> str:
-    """The caller behind a key: a digest of it, which is what the database keeps. Everybody is one caller where no keys are set.
-
-    Raises:
-        Rejected: 401.
-    """
-    if not keys:
-        return ANONYMOUS
-    presented = (bearer or "").encode()
-    matches = [key for key in keys if hmac.compare_digest(key.encode(), presented)]  # no early end: constant time
-    if not matches:
-        raise problems.unauthorized()
-    return "key_" + hashlib.sha256(presented).hexdigest()[:32]
 
 
 def _precheck(turn: Turn, deps: Deps) -> None:
@@ -74,10 +61,14 @@ def _precheck(turn: Turn, deps: Deps) -> None:
     ):
         raise problems.invalid(f"`metadata` has at most {_MAX_LABELS} entries of at most {_MAX_LABEL_CHARS} characters.")
     turn.conversation_id = request.conversation_id or new_conversation_id()
-    route = deps.routes.choose(request.message, request.route)
+    route = deps.routes.choose(request.message, turn.route_wish)
     turn.deadline_ms = min(request.deadline_ms or route.deadline_ms, route.deadline_ms)
+    now_ns = deps.clock.wall_ns()
+    allow = (lambda session: take_turn(session, turn.grant, now_ns)) if turn.grant.limits.any else None
     try:
-        deps.store.accept_turn(_new_turn(turn, deps), _accepted_record(turn, deps))
+        deps.store.accept_turn(_new_turn(turn, deps), _accepted_record(turn, deps), allow)
+    except OverLimit as over:
+        raise problems.over_limit(over.detail, over.retry_after_s) from None
     except DuplicateKey as duplicate:
         if duplicate.existing.payload_sha256 != turn.ask.payload_sha256:
             raise problems.Rejected(
@@ -129,10 +120,10 @@ def _load_context(turn: Turn, deps: Deps) -> None:
 
 def _choose_route(turn: Turn, deps: Deps) -> None:
     request = turn.ask.request
-    turn.route = deps.routes.choose(request.message, request.route)
+    turn.route = deps.routes.choose(request.message, turn.route_wish)
     tiers = turn.route.tiers
-    if request.model_tier in tiers:
-        tiers = tiers[tiers.index(request.model_tier) :]  # a wish for a cheaper tier; cheaper ones still stand behind it
+    if turn.tier_wish in tiers:
+        tiers = tiers[tiers.index(turn.tier_wish) :]  # a wish for a cheaper tier; cheaper ones still stand behind it
     turn.tiers = tiers
     turn.tier = tiers[0]
     turn.model = deps.routes.model(turn.tier)

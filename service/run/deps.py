@@ -9,6 +9,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from lastword.events import ServiceInfo
+from service.access.callers import Callers
 from service.clock import Clock
 from service.providers.port import Passage, Provider
 from service.routes import RouteTable
@@ -35,6 +36,7 @@ class Deps(Struct, frozen=True, kw_only=True):
     clock: Clock
     rng: random.Random
     store: TurnStore
+    callers: Callers
     routes: RouteTable
     knowledge: Searcher
     tools: ToolRegistry

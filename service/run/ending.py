@@ -202,6 +202,7 @@ def _ended(turn: Turn, terminal: Done | Error) -> EndedTurn:
         last_seq=terminal.seq if acknowledged else 0,
         terminal=encode_json(terminal).decode(),
         frames=turn.log.frames_bytes + encode_event(terminal) if acknowledged else b"",
+        usage=terminal.metadata.usage,
     )
 
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import logging
 
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
 from lastword.events import CompletionStatus, Reason
 from service import problems
 from service.run import beginning, ending, middle
@@ -46,6 +49,9 @@ def _begin(turn: Turn, deps: Deps) -> bool:
         return False
     except problems.Rejected as rejected:
         turn.rejected = rejected
+    except (OperationalError, PoolTimeout):
+        logger.exception("%s met a database that cannot be reached, before ack", turn.turn_id)
+        turn.rejected = problems.unavailable()
     except Exception:  # the boundary: before `ack` a bug of ours is a 500
         logger.exception("%s broke in state %s, before ack", turn.turn_id, turn.machine.state)
         turn.rejected = problems.internal()

@@ -12,6 +12,7 @@ from msgspec import Struct
 from lastword.events import Ack, Chunk, Done, Error, OnDisconnect, TurnRequest, Usage
 from lastword.states import Signal
 from lastword.wire import scalar_text
+from service.access.grants import ANONYMOUS, Grant, Scope
 from service.clock import Anchor, Clock
 from service.control import TurnControl
 from service.log import TurnLog
@@ -55,6 +56,7 @@ class Turn:
         self._clock = clock
 
         # beginning
+        self.grant = Grant(caller=ANONYMOUS, scopes=frozenset())  # what may be done is known once the key was read
         self.caller = ""
         self.conversation_id = ""
         self.on_disconnect: OnDisconnect = ask.request.on_disconnect
@@ -103,6 +105,16 @@ class Turn:
         at_ns = self.now_ns()
         self.machine.step(signal, at_ns)
         return at_ns
+
+    @property
+    def route_wish(self) -> str | None:
+        """The route that the client asked for, where its key allows such a wish."""
+        return self.ask.request.route if Scope.ROUTE in self.grant.scopes else None
+
+    @property
+    def tier_wish(self) -> str | None:
+        """The model tier that the client asked for, where its key allows such a wish."""
+        return self.ask.request.model_tier if Scope.TIER in self.grant.scopes else None
 
     @property
     def left_ms(self) -> int:

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from lastword.events import Usage
+
 
 class NewTurn(Struct, frozen=True, kw_only=True):
     """A turn as it is accepted. `owner` is the instance that runs it; `question` and `span_id` are for who has to close it in its place."""
@@ -36,6 +38,7 @@ class EndedTurn(Struct, frozen=True, kw_only=True):
     last_seq: int
     terminal: str
     frames: bytes
+    usage: Usage = Usage()
 
 
 class StoredTurn(Struct, frozen=True, kw_only=True):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Date,
     DateTime,
     Dialect,
     Float,
@@ -147,3 +148,43 @@ class OutboxRow(Base):
     time_ns: Mapped[int] = mapped_column(BigInteger())
     body: Mapped[str] = mapped_column(Text())
     refused: Mapped[str | None] = mapped_column(Text())  # why the collector will never take it
+
+
+class ApiKeyRow(Base):
+    """An API key: a digest of it, and what its bearer may do. Never deleted."""
+
+    __tablename__ = "api_keys"
+
+    prefix: Mapped[str] = mapped_column(String(32), primary_key=True)  # the part that may be shown
+    secret_sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    caller: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(100))
+    scopes: Mapped[str] = mapped_column(String(255))  # separated by spaces
+    turns_per_minute: Mapped[int | None] = mapped_column(Integer())
+    tokens_per_day: Mapped[int | None] = mapped_column(BigInteger())
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime())
+    expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    revoked_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+    last_used_at: Mapped[datetime | None] = mapped_column(UtcDateTime())
+
+
+class CallerBucketRow(Base):
+    """The token bucket of a caller with a rate limit: when it will be full again."""
+
+    __tablename__ = "caller_buckets"
+
+    caller: Mapped[str] = mapped_column(String(64), primary_key=True)
+    full_at_ns: Mapped[int] = mapped_column(BigInteger())  # since 1970
+
+
+class CallerUsageRow(Base):
+    """What a caller used in a day (UTC), as far as one process counted it. Readers sum over `shard`."""
+
+    __tablename__ = "caller_usage"
+
+    caller: Mapped[str] = mapped_column(String(64), primary_key=True)
+    day: Mapped[date] = mapped_column(Date(), primary_key=True)
+    shard: Mapped[str] = mapped_column(String(16), primary_key=True)
+    turns: Mapped[int] = mapped_column(BigInteger())
+    input_tokens: Mapped[int] = mapped_column(BigInteger())
+    output_tokens: Mapped[int] = mapped_column(BigInteger())

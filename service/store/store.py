@@ -13,6 +13,7 @@ from sqlalchemy import Engine, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from service.access.usage import add_usage
 from service.log import TurnLog
 from service.store.data import Closing, DuplicateKey, EndedTurn, Message, NewTurn, OpenTurn, Record, StoredTurn
 from service.store.engine import READ_ONLY
@@ -37,8 +38,10 @@ class TurnStore:
 
     # --- the life of a turn
 
-    def accept_turn(self, turn: NewTurn, record: Record) -> None:
+    def accept_turn(self, turn: NewTurn, record: Record, allow: Callable[[Session], None] | None = None) -> None:
         """Stores a turn as open, with its `turn.accepted` record.
+
+        `allow` runs in the same transaction once the claim is known to be new; what it raises undoes everything.
 
         Raises:
             DuplicateKey: the idempotency key is taken; nothing was stored.
@@ -64,9 +67,16 @@ class TurnStore:
         def accept(session: Session) -> None:
             session.execute(insert(TurnRow).values(row))
             _add_record(session, record)
+            if allow is not None:
+                allow(session)
 
         try:
-            self._writer.run(accept)
+            if allow is not None and self._engine.dialect.name != "sqlite":
+                # The caller's bucket is a row that other instances lock too: alone in its transaction it cannot deadlock with another bucket.
+                with Session(self._engine) as session, session.begin():
+                    accept(session)
+            else:
+                self._writer.run(accept)
         except IntegrityError:
             existing = self._by_key(turn.caller, turn.idempotency_key)
             if existing is None:
@@ -101,7 +111,7 @@ class TurnStore:
             if messages:
                 _add_messages(session, caller, conversation_id, messages)
             ended, record = close()
-            self._end(session, ended, record)
+            self._end(session, caller, ended, record)
 
         try:
             self._writer.run(end)
@@ -133,7 +143,7 @@ class TurnStore:
             )
             if closing.messages:
                 _add_messages(session, row.caller, row.conversation_id, closing.messages)
-            self._end(session, closing.ended, closing.record)
+            self._end(session, row.caller, closing.ended, closing.record)
 
         try:
             self._writer.run(recover)
@@ -141,7 +151,7 @@ class TurnStore:
             return False
         return True
 
-    def _end(self, session: Session, ended: EndedTurn, record: Record) -> None:
+    def _end(self, session: Session, caller: str, ended: EndedTurn, record: Record) -> None:
         """The one place where a turn gets its terminal: compares and sets."""
         won = session.execute(
             update(TurnRow)
@@ -161,6 +171,8 @@ class TurnStore:
         session.execute(delete(TurnFramesRow).where(TurnFramesRow.turn_id == ended.turn_id))
         session.execute(insert(TurnLogRow).values(turn_id=ended.turn_id, frames=ended.frames))
         _add_record(session, record)
+        if ended.last_seq:
+            add_usage(session, caller, ended.ended_at, ended.usage)
         if self._notify is not None:
             self._notify(session, [ended.turn_id])
 

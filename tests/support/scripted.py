@@ -13,6 +13,8 @@ from pathlib import Path
 from lastword.events import ServiceInfo, TurnRequest, Usage
 from lastword.ids import new_turn_id
 from lastword.wire import decode_stream
+from service.access.callers import Callers
+from service.access.keys import KeyBook
 from service.clock import Anchor, SystemClock
 from service.log import TurnLog
 from service.providers.port import ModelEvent, ModelRequest, Passage
@@ -137,6 +139,7 @@ class Scene:
         engine = open_engine(f"sqlite:///{folder}/turns.sqlite")
         migrate(engine)
         self.store = TurnStore(engine)
+        self.callers = Callers(KeyBook(engine), (), TickingClock(), cache_s=2, open_on_loopback=True)
         self.ended: list[Turn] = []
         self.tools = tools
         self.settings = ServiceSettings()
@@ -157,6 +160,7 @@ class Scene:
             clock=self.clock,
             rng=random.Random(1),
             store=self.store,
+            callers=self.callers,
             routes=RouteTable([self.route], {"smart": "model-s", "fast": "model-f"}),
             knowledge=self.search,
             tools=self.tools,

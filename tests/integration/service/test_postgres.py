@@ -7,6 +7,15 @@ from service.store.engine import migrate, open_engine
 from service.store.store import TurnStore
 from tests.integration.service.test_http import Service, turn_of
 from tests.support.postgres import PROGRAMS, postgres
+from tests.unit.service.access.test_limits import (  # noqa: F401 - the same tests, collected here for this engine
+    test_bucket_holds_a_minute_and_refills_evenly,
+    test_limit_is_exact_for_many_threads_and_two_engines,
+    test_quota_of_the_day_is_used_up_and_comes_back_at_midnight,
+    test_refused_claim_stores_nothing,
+    test_replay_costs_nothing,
+    test_usage_is_counted_once_with_the_terminal,
+    test_usage_is_summed_over_processes_and_kept_by_day,
+)
 from tests.unit.service.test_store import (  # noqa: F401 - the same tests, collected here for this engine
     test_a_failed_close_stores_nothing,
     test_idempotency_key_names_the_turn_that_has_it,

@@ -42,10 +42,11 @@ def test_every_setting_is_described(cls, section):
     assert [name for name, _, text in rows if not text] == []
 
 
-def test_service_refuses_the_network_without_keys(monkeypatch):
-    """Beyond loopback nobody asks without a key."""
-    monkeypatch.setenv("LASTWORD_SERVICE_HOST", "0.0.0.0")
-    with pytest.raises(SettingsError, match="LASTWORD_SERVICE_API_KEYS"):
-        load_settings()
-    monkeypatch.setenv("LASTWORD_SERVICE_API_KEYS", "k1, k2")
+def test_static_keys_are_read_with_their_options(monkeypatch):
+    """The keys without their options; an option that nobody knows stops the start, and the message shows no key."""
+    monkeypatch.setenv("LASTWORD_SERVICE_API_KEYS", "k1, k2;rate=3")
     assert load_settings().keys == ("k1", "k2")
+    monkeypatch.setenv("LASTWORD_SERVICE_API_KEYS", "secret-one;speed=3")
+    with pytest.raises(SettingsError, match="entry 1 has an unknown option") as refused:
+        load_settings()
+    assert "secret-one" not in str(refused.value)

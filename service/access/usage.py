@@ -1,0 +1,78 @@
+"""What each caller has used: turns and tokens by day (UTC), counted in the transaction that ends a turn.
+
+Each process counts in rows of its own (`shard`), and readers sum: so that processes which end turns of the same callers at the same time never wait for each
+other's rows, and cannot deadlock on them. Invariant: what was committed with a terminal is counted once, whatever happens to the process.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import date, datetime
+
+from msgspec import Struct
+from sqlalchemy import Engine, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from lastword.events import Usage
+from service.store.engine import READ_ONLY
+from service.store.models import CallerUsageRow
+
+_SHARD = secrets.token_hex(8)
+MAX_USAGE_ROWS = 10_000
+
+
+class DayUsage(Struct, frozen=True, kw_only=True):
+    """What one caller used in one day. Input tokens hold those that a provider's cache read or wrote."""
+
+    day: date
+    caller: str
+    turns: int
+    input_tokens: int
+    output_tokens: int
+
+
+def add_usage(session: Session, caller: str, ended_at: datetime, usage: Usage, *, shard: str = _SHARD) -> None:
+    """Counts one turn that was acknowledged and has ended, in the session's transaction."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    amounts = {
+        "turns": 1,
+        "input_tokens": usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
+        "output_tokens": usage.output_tokens,
+    }
+    row = insert(CallerUsageRow).values(caller=caller, day=ended_at.date(), shard=shard, **amounts)
+    session.execute(
+        row.on_conflict_do_update(
+            index_elements=[CallerUsageRow.caller, CallerUsageRow.day, CallerUsageRow.shard],
+            set_={name: getattr(CallerUsageRow, name) + amount for name, amount in amounts.items()},
+        )
+    )
+
+
+def tokens_of_day(session: Session, caller: str, day: date) -> int:
+    """Tokens in and out of a caller's turns that ended on a day."""
+    total = func.sum(CallerUsageRow.input_tokens + CallerUsageRow.output_tokens)
+    return int(session.scalar(select(total).where(CallerUsageRow.caller == caller, CallerUsageRow.day == day)) or 0)
+
+
+def usage_by_day(engine: Engine, *, since: date, caller: str | None = None) -> list[DayUsage]:
+    """Usage of every caller, or of one, from a day on: the newest day first."""
+    wanted = [CallerUsageRow.day >= since] + ([CallerUsageRow.caller == caller] if caller is not None else [])
+    query = (
+        select(
+            CallerUsageRow.day,
+            CallerUsageRow.caller,
+            func.sum(CallerUsageRow.turns),
+            func.sum(CallerUsageRow.input_tokens),
+            func.sum(CallerUsageRow.output_tokens),
+        )
+        .where(*wanted)
+        .group_by(CallerUsageRow.day, CallerUsageRow.caller)
+        .order_by(CallerUsageRow.day.desc(), CallerUsageRow.caller)
+        .limit(MAX_USAGE_ROWS)
+    )
+    with Session(engine.execution_options(**READ_ONLY)) as session:
+        return [
+            DayUsage(day=day, caller=who, turns=int(turns), input_tokens=int(put_in), output_tokens=int(out))
+            for day, who, turns, put_in, out in session.execute(query)
+        ]

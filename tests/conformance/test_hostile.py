@@ -20,19 +20,6 @@ pytestmark = [
 ]
 
 SLOW = set("G15 P31 P32 R44 R50 C54 C55 C58 C59 F60 F62 F63 F64 F65 V76 V77 W13 W14 L66 L67 L68 L69 L70".split())
-    "C55",
-    "G15",
-    "W13",
-    "W14",
-    "C58",
-    "C59",
-    "F60",
-    "F62",
-    "F63",
-    "F64",
-    "R50",
-    *(ident for ident in CASES if ident[0] == "L"),
-}
 
 
 class Nonsense(Reference):
@@ -106,4 +93,4 @@ def test_nonsense_is_the_servers_fault(name):
         results = [run_case(bench, case, 1.5) for ident, case in CASES.items() if ident not in SLOW]
     broken = {one.case.id: one.evidence.decode() for one in results if one.verdict is Verdict.BROKEN}
     assert broken == {}
-    assert sum(1 for one in results if one.verdict is Verdict.FAILED) > 15
+    assert sum(1 for one in results if one.verdict is Verdict.FAILED) > 10

@@ -64,11 +64,14 @@ class Handler(BaseHTTPRequestHandler):
         if not isinstance(message, str) or not message:
             return self.refuse(400, "message is no text.")
         turn_id, trace = f"trn_{secrets.token_hex(16)}", TRACE.fullmatch(self.headers.get("traceparent", ""))
-        known, first = KEYS.setdefault(self.headers.get("Idempotency-Key") or turn_id, (body, turn_id))
+        TURNS[turn_id] = events_of(turn_id, message, trace[1] if trace else secrets.token_hex(16))
+        known, first = KEYS.setdefault(
+            self.headers.get("Idempotency-Key") or turn_id, (body, turn_id)
+        )  # the turn is there first
+        if first != turn_id:
+            del TURNS[turn_id]
         if known != body:
             return self.refuse(422, "This Idempotency-Key belongs to another question.")
-        if first == turn_id:
-            TURNS[turn_id] = events_of(turn_id, message, trace[1] if trace else secrets.token_hex(16))
         return self.stream(first, 0, {} if first == turn_id else {"Idempotency-Replayed": "true"})
 
     def do_GET(self) -> None:
@@ -127,4 +130,5 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    ThreadingHTTPServer.request_queue_size = 64
     ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

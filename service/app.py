@@ -25,7 +25,7 @@ from service.access.keys import KeyBook
 from service.access.static import parse_static_keys
 from service.clock import Clock, SystemClock, as_datetime
 from service.directory import TurnDirectory
-from service.http import house, turns
+from service.http import house, page, turns
 from service.http.problem import on_exception, on_http_exception, on_rejected
 from service.keeper import Keeper, Retention
 from service.metrics import Metrics
@@ -240,6 +240,7 @@ def create_app(parts: Parts) -> Litestar:
         house.metrics,
         house.turn_contract,
         house.document,
+        *page.handlers(settings, parts.service.deps.routes.names),
     ]
     return Litestar(
         handlers,

@@ -103,12 +103,24 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     trace_sample_ratio: Annotated[
         float, Meta(ge=0, le=1, description="Share of turns whose spans are sent. Records always are.")
     ] = 1.0
+    try_page: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(description="Whether the page at /try is served; `auto` serves it while `host` is loopback."),
+    ] = "auto"
+    dashboard_url: Annotated[
+        str, Meta(description="Where people reach the dashboard, for links on the page at /try; empty for no links.")
+    ] = ""
 
     @property
     def base_url(self) -> str:
         """The address that clients reach the service at, without a slash at its end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def try_page_on(self) -> bool:
+        """Whether the page at /try is served."""
+        return self.try_page == "on" or (self.try_page == "auto" and _is_loopback(self.host))
 
     @property
     def docs_url(self) -> str:

@@ -34,6 +34,7 @@ class Addresses:
             "LASTWORD_SERVICE_COLLECTOR_URL": self.collector,
             "LASTWORD_DASHBOARD_COLLECTOR_URL": self.collector,
             "LASTWORD_DASHBOARD_SERVICE_URL": self.service,
+            "LASTWORD_SERVICE_DASHBOARD_URL": self.dashboard,
             **ports,
         }
 
@@ -114,6 +115,6 @@ def _greet(console: Console, addresses: Addresses) -> None:
     console.print("\nLastword is up.", style="bold")
     for name, url in (("dashboard", addresses.dashboard), ("service", addresses.service), ("collector", addresses.collector)):
         console.print(f"  {name:<10} {url}")
-    console.print("\nAsk something, in another shell:")
+    console.print(f"\nAsk something in a browser, at {addresses.service}/try, or in another shell:")
     console.print(f'  {prefix}{shown} ask "{_FIRST_QUESTION}"', markup=False)
     console.print("\nCtrl-C stops everything. Logs follow.\n")

@@ -64,6 +64,11 @@ def overloaded() -> Rejected:
     return Rejected(503, "Service Unavailable", "All workers are busy. Please try again shortly.", retry_after_s=1)
 
 
+def ended_before_ack() -> Rejected:
+    """The turn that the key names is over and was never acknowledged; the key is free again."""
+    return Rejected(503, "Service Unavailable", "The turn ended before it was acknowledged. Please ask again.", retry_after_s=1)
+
+
 def draining() -> Rejected:
     """The process is about to end."""
     return Rejected(503, "Service Unavailable", "The service is shutting down. Please try again shortly.", retry_after_s=2)

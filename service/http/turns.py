@@ -131,7 +131,11 @@ async def _follow(service: TurnService, turn_id: str, *, after: int, replayed: b
     if stored.state == "open":
         log = await service.mirror(turn_id)
         _check_cursor(after, log.shown_seq)
-        return mirror_stream(service, turn_id, service.watch(log, after), replayed=replayed)
+        cursor = service.watch(log, after)
+        first = b"" if log.shown_seq else await _first_frames(cursor)
+        if first is None:
+            raise problems.ended_before_ack()
+        return mirror_stream(service, turn_id, cursor, first, replayed=replayed)
     frames = None
     if not service.expired(stored):
         frames = await service.read(lambda: service.deps.store.find_log(turn_id))

@@ -139,6 +139,8 @@ async def _follow(service: TurnService, turn_id: str, *, after: int, replayed: b
     frames = None
     if not service.expired(stored):
         frames = await service.read(lambda: service.deps.store.find_log(turn_id))
+    if replayed and not stored.last_seq:
+        raise problems.ended_before_ack()  # between the look at the key and now
     if not frames:
         raise problems.Rejected(410, "Gone", "The events of this turn are no longer kept.")
     return _replay(service, stored, frames, after, replayed=replayed)

@@ -52,7 +52,7 @@ class ResumingClient:
             if response.status_code in {429, 503}:
                 self.refused += 1
                 return
-            assert response.status_code == 200, (response.status_code, await response.aread())
+            assert response.status_code == 200, (response.status_code, self.turn_id, self.blocks, await response.aread())
             rest = b""
             async for data in response.aiter_raw():
                 *whole, rest = (rest + data).split(b"\n\n")

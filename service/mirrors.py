@@ -77,13 +77,19 @@ class Mirrors:
             self._load_now(log)
 
     def _load_now(self, log: TurnLog) -> None:
-        stored = self._store.find_turn(log.turn_id)
-        if stored is None:
-            log.close()
-        elif stored.state == "open":
-            self._take(log, self._store.find_frames(log.turn_id, log.last_seq), ended=False)
-        else:
-            self._take(log, self._store.find_log(log.turn_id) or b"", ended=True)
+        for _ in range(2):
+            stored = self._store.find_turn(log.turn_id)
+            if stored is None:
+                log.close()
+                return
+            if stored.state != "open":
+                self._take(log, self._store.find_log(log.turn_id) or b"", ended=True)
+                return
+            data = self._store.find_frames(log.turn_id, log.last_seq)
+            if data:
+                self._take(log, data, ended=False)
+                return
+            # nothing new; or it ended between the two looks, and its frames are in its log now: the second round tells
 
     @staticmethod
     def _take(log: TurnLog, data: bytes, *, ended: bool) -> None:

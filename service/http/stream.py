@@ -92,9 +92,7 @@ def event_stream(
     return EventStream(service, frames, turn.turn_id, replayed=replayed)
 
 
-def mirror_stream(
-    service: TurnService, turn_id: str, cursor: Cursor, first: bytes, *, replayed: bool = False
-) -> EventStream:
+def mirror_stream(service: TurnService, turn_id: str, cursor: Cursor, first: bytes, *, replayed: bool = False) -> EventStream:
     """The response that follows the log of a turn that another instance runs; `first` is what was read from it already."""
     frames = LogFrames(cursor, heartbeat_ms=service.deps.settings.heartbeat_ms, on_close=cursor.close, first=first)
     return EventStream(service, frames, turn_id, replayed=replayed)
@@ -136,7 +134,6 @@ class _Delivery(ASGIResponse):
         leaving = asyncio.create_task(_noticed(receive, line))
         service.streams += 1
         try:
-<<<<<<< HEAD
             await self.start_response(send)
             while not line.dropped and (data := await frames.next()) is not None:
                 await line.send(data)
@@ -145,12 +142,6 @@ class _Delivery(ASGIResponse):
         except asyncio.CancelledError:
             if not line.ended:  # then it is the server that wants us to stop
                 raise
-=======
-            if first:
-                yield first
-            while (data := await cursor.next(service.deps.settings.heartbeat_ms / 1000)) is not None:
-                yield data or HEARTBEAT
->>>>>>> 94110df (Tests of the writer, of recovery, and of two instances on one database)
         finally:
             service.streams -= 1
             line.close()

@@ -139,8 +139,7 @@ def test_turns_of_a_killed_instance_are_closed_by_the_other(pair):
         async with httpx2.AsyncClient(trust_env=False, timeout=30) as http:
             clients = [ResumingClient(http, lambda: where["url"], QUESTION) for _ in range(20)]
             tasks = [asyncio.create_task(client.run()) for client in clients]
-            while not all(len(client.blocks) >= 3 for client in clients):
-                await asyncio.sleep(0.02)
+            await asyncio.to_thread(wait_for, lambda: all(len(client.blocks) >= 3 for client in clients), 30, "text everywhere")
             first.process.send_signal(signal.SIGKILL)
             where["url"] = second.url
             await asyncio.wait_for(asyncio.gather(*tasks), 60)

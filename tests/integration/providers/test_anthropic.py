@@ -44,8 +44,7 @@ def server():
 
 @pytest.fixture
 def provider(server):
-    server.calls.clear()
-    server.tries.clear()
+    server.forget()
     made = AnthropicProvider(api_key=KEY, base_url=server.url)
     yield made
     made.close()
@@ -83,8 +82,8 @@ def test_text_and_usage_arrive(provider, server):
         usage=Usage(input_tokens=11, output_tokens=7, cache_read_tokens=3, cache_write_tokens=2),
         blocks=({"type": "text", "text": TEXT},),
     )
-    assert server.calls[0]["headers"]["authorization"] == f"Bearer {KEY}"
-    assert "traceparent" not in server.calls[0]["headers"]
+    assert server.calls[0].headers["authorization"] == f"Bearer {KEY}"
+    assert "traceparent" not in server.calls[0].headers
 
 
 def test_tool_use_is_assembled_and_its_result_sent_back(provider, server):
@@ -97,18 +96,18 @@ def test_tool_use_is_assembled_and_its_result_sent_back(provider, server):
     passage = Passage(url="https://p.example/", title="P", text="t")
     result = ToolResult(tool_use_id="toolu_1", name="search_knowledge", text="t", passages=(passage,))
     assert text_of(run(provider, "thinking, tool | text, end", AssistantBlocks(ended.blocks), result, tools=(SEARCH,))) == TEXT
-    user, assistant, back = server.calls[1]["body"]["messages"]
+    user, assistant, back = server.calls[1].body["messages"]
     assert [user["role"], assistant["role"], back["role"]] == ["user", "assistant", "user"]
     assert assistant["content"] == list(ended.blocks)
     assert back["content"][0]["content"][0]["source"] == "https://p.example/"
-    assert server.calls[1]["body"]["tools"][0]["name"] == "search_knowledge"
+    assert server.calls[1].body["tools"][0]["name"] == "search_knowledge"
 
 
 def test_evidence_is_sent_as_search_results_and_comes_back_as_citations(provider, server):
     """Passages go in with citations on; citations and web results come out as sources."""
     events = run(provider, "web, text, cite, end", passages=PASSAGES)
     assert [event.url for event in events if isinstance(event, Evidence)] == [WEB, SOURCE]
-    content = server.calls[0]["body"]["messages"][0]["content"]
+    content = server.calls[0].body["messages"][0]["content"]
     assert [block["type"] for block in content] == ["search_result", "search_result", "text"]
     assert content[0]["citations"] == {"enabled": True}
 
@@ -181,7 +180,7 @@ def test_key_that_no_header_can_carry_is_refused_unshown(server):
     assert "secret" not in str(caught.value)
     provider = AnthropicProvider(api_key=f"{KEY}\n", base_url=server.url)
     assert text_of(run(provider, "text, end")) == TEXT
-    assert server.calls[-1]["headers"]["authorization"] == f"Bearer {KEY}"
+    assert server.calls[-1].headers["authorization"] == f"Bearer {KEY}"
     provider.close()
 
 
@@ -195,7 +194,6 @@ def test_nobody_listening_is_a_network_failure():
 @pytest.mark.parametrize("script", ["silent", "hang", "text, hang", "text, pings"])
 def test_abort_wakes_a_blocked_reader(provider, server, script):
     """Silent or pinging, before the headers, before or after text: an abort from another thread ends the call and its socket within a second."""
-    server.closed_at.clear()
     call = provider.start(request(script))
     timer = threading.Timer(0.2, call.abort)
     timer.start()
@@ -205,9 +203,9 @@ def test_abort_wakes_a_blocked_reader(provider, server, script):
     assert time.monotonic() - start < 2
     timer.join()
     end = time.monotonic() + 2
-    while not server.closed_at and time.monotonic() < end:
+    while not server.ended and time.monotonic() < end:
         time.sleep(0.01)
-    assert server.closed_at
+    assert server.ended
 
 
 def test_abort_before_the_call_begins_ends_it(provider, server):

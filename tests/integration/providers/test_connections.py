@@ -226,9 +226,9 @@ def descriptors():
 def settle(fake, calls):
     """Waits until the server has closed its side, too."""
     end = time.monotonic() + 5
-    while len(fake.closed_at) < calls and time.monotonic() < end:
+    while len(fake.ended) < calls and time.monotonic() < end:
         time.sleep(0.01)
-    assert len(fake.closed_at) >= calls
+    assert len(fake.ended) >= calls
 
 
 def test_calls_of_many_threads_keep_their_own_lines():

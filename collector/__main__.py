@@ -11,6 +11,7 @@ import uvicorn
 from collector.app import Parts, create_app
 from collector.settings import load_settings
 from collector.store.store import StoreError
+from lastword import logs
 from lastword.errors import SettingsError
 
 _DRAIN_S = 10
@@ -20,7 +21,7 @@ def main() -> int:
     """Runs the collector; the exit status."""
     try:
         settings = load_settings()
-        logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+        logs.configure(settings.log_level)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         parts = Parts(settings)
     except (SettingsError, StoreError) as error:

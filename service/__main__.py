@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from lastword import logs
 from lastword.errors import SettingsError
 from service.app import Parts, create_app
 from service.server.listening import bind
@@ -16,7 +17,7 @@ def main() -> int:
     """Runs the service; the exit status."""
     try:
         settings = load_settings()
-        logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+        logs.configure(settings.log_level)
         for chatty in ("httpx2", "alembic", "uvicorn.error", "_granian"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         listening = bind(settings.host, settings.port, send_timeout_ms=settings.send_timeout_ms)

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -25,8 +26,8 @@ from service.access.keys import KeyBook
 from service.access.static import parse_static_keys
 from service.clock import Clock, SystemClock, as_datetime
 from service.directory import TurnDirectory
-from service.http import house, page, turns
-from service.http.problem import on_exception, on_http_exception, on_rejected
+from service.http import edge, house, page, turns
+from service.http.problem import on_exception, on_http_exception, on_rejected, on_undecodable
 from service.keeper import Keeper, Retention
 from service.metrics import Metrics
 from service.mirrors import Mirrors
@@ -79,7 +80,12 @@ class Parts:
         self.store = TurnStore(engine, self.writer, bus.tell_turns)
         instances = InstanceStore(engine, self.writer, bus, info.instance)
         self.index = KnowledgeIndex(settings.index_path, settings.docs_url)
-        self.telemetry = Telemetry(info, otlp_exporter(settings.collector_url), sample_ratio=settings.trace_sample_ratio)
+        self.telemetry = Telemetry(
+            info,
+            otlp_exporter(settings.collector_url),
+            sample_ratio=settings.trace_sample_ratio,
+            continue_parent=settings.trust_traceparent,
+        )
         self.sender = HttpSender(settings.collector_url, self.telemetry.encode_records, read_rejections)
         self.outbox = Outbox(self.store, self.sender, rng)
         self.watchdog = Watchdog(clock)
@@ -229,12 +235,19 @@ def create_app(parts: Parts) -> Litestar:
         finally:
             parts.close(settings.drain_s)
 
-    handlers = [
-        turns.create_turn,
-        turns.follow_turn,
-        turns.look_at_turn,
-        turns.cancel_turn,
-        turns.look_at_conversation,
+    contract = Router(
+        "/",
+        route_handlers=[
+            turns.create_turn,
+            turns.follow_turn,
+            turns.look_at_turn,
+            turns.cancel_turn,
+            turns.look_at_conversation,
+        ],
+        guards=[edge.speaks_contract],
+    )
+    handlers: list[Router | HTTPRouteHandler] = [
+        contract,
         house.live,
         house.ready,
         house.metrics,
@@ -246,8 +259,16 @@ def create_app(parts: Parts) -> Litestar:
         handlers,
         state=State({"service": parts.service, "index_ready": parts.index_ready, "corpus": lambda: parts.corpus}),
         lifespan=[lifespan],
-        exception_handlers={Rejected: on_rejected, HTTPException: on_http_exception, Exception: on_exception},
+        exception_handlers={
+            Rejected: on_rejected,
+            HTTPException: on_http_exception,
+            RecursionError: on_undecodable,
+            UnicodeDecodeError: on_undecodable,
+            Exception: on_exception,
+        },
         request_max_body_size=settings.max_body_bytes,
+        before_send=[edge.protect],
+        cors_config=edge.cors(settings.origins),
         openapi_config=OpenAPIConfig(
             title="Lastword turn service", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
         ),

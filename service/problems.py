@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from lastword import CONTRACT
+
 
 class Rejected(Exception):
-    """The request is answered with an HTTP status."""
+    """The request is answered with an HTTP status. `more` are further members of its problem document."""
 
-    def __init__(self, status: int, title: str, detail: str = "", *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self, status: int, title: str, detail: str = "", *, retry_after_s: int | None = None, more: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(f"{status} {title}")
         self.status = status
         self.title = title
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.more = more or {}
 
 
 class Attached(Exception):
@@ -52,6 +59,11 @@ def not_found(what: str) -> Rejected:
 def invalid(detail: str) -> Rejected:
     """The body says something that cannot be used."""
     return Rejected(400, "Bad Request", detail)
+
+
+def not_spoken() -> Rejected:
+    """The client understands no version of the contract that is spoken here."""
+    return Rejected(406, "Not Acceptable", f"This service speaks {CONTRACT}.", more={"versions": [CONTRACT]})
 
 
 def too_large(detail: str) -> Rejected:

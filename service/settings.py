@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from lastword.errors import SettingsError
 from lastword.settings import Common, Port, load
 from service.access.static import parse_static_keys
 
@@ -96,6 +98,18 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
         Positive, Meta(description="Memory for the logs of ended turns, in bytes; older ones are replayed from the database.")
     ] = 268_435_456
     drain_s: Annotated[float, Meta(gt=0, description="How long running turns may take to end at shutdown, in seconds.")] = 8.0
+    cors_origins: Annotated[
+        str,
+        Meta(
+            description="Origins whose pages may call from a browser, such as `https://app.example.com`, separated by commas; or `*`."
+        ),
+    ] = ""
+    trust_traceparent: Annotated[
+        bool,
+        Meta(
+            description="Whether a caller's `traceparent` is continued. Off, for a public service: a turn is a trace of its own, linked to it."
+        ),
+    ] = True
     capture_content: Annotated[
         bool, Meta(description="Whether prompts and answers are recorded in telemetry. Off: none of them leaves the service.")
     ] = False
@@ -148,6 +162,11 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
         return tuple(key.secret for key in parse_static_keys(self.api_keys))
 
     @property
+    def origins(self) -> tuple[str, ...]:
+        """Whose pages may call from a browser."""
+        return parse_origins(self.cors_origins)
+
+    @property
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return _is_loopback(self.host)
@@ -161,7 +180,25 @@ def load_settings() -> ServiceSettings:
     """
     settings = load(ServiceSettings, "service")
     parse_static_keys(settings.api_keys)
+    parse_origins(settings.cors_origins)
     return settings
+
+
+def parse_origins(text: str) -> tuple[str, ...]:
+    """The origins of a list with commas, or `*` alone.
+
+    Raises:
+        SettingsError: an entry is no origin, such as one with a path.
+    """
+    origins = tuple(part.strip() for part in text.split(",") if part.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        exact = parts.scheme in {"http", "https"} and bool(parts.netloc) and origin == f"{parts.scheme}://{parts.netloc}"
+        if not (exact and "*" not in origin and "@" not in origin) and origins != ("*",):
+            raise SettingsError(
+                f"LASTWORD_SERVICE_CORS_ORIGINS: {origin!r} is no origin such as https://app.example.com, nor * alone"
+            )
+    return origins
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from tests.integration.service.test_http import PROBLEM, QUESTION, Service, turn_of
+from tests.integration.service.test_http import PROBLEM, turn_of
 from tests.support.postgres import PROGRAMS, postgres
 from tests.support.product import ROOT, wait_for
+from tests.support.service import QUESTION, Service
 
 
 def keys(folder, *arguments, status=0, **environment):

@@ -10,10 +10,10 @@ import pytest
 
 from lastword.grammar import TurnGrammar
 from lastword.wire import decode_stream
-from tests.integration.service.test_http import Service
 from tests.support.postgres import PROGRAMS, postgres
 from tests.support.product import wait_for
 from tests.support.resuming import ResumingClient
+from tests.support.service import Service
 
 pytestmark = [
     pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL server below /usr/lib/postgresql"),

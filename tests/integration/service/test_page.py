@@ -6,7 +6,7 @@ import pytest
 
 from service.http.page import _TYPES
 from service.settings import ServiceSettings
-from tests.integration.service.test_http import Service
+from tests.support.service import Service
 
 
 @pytest.fixture(scope="module")

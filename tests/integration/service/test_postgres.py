@@ -5,8 +5,9 @@ from sqlalchemy import text
 
 from service.store.engine import migrate, open_engine
 from service.store.store import TurnStore
-from tests.integration.service.test_http import Service, turn_of
+from tests.integration.service.test_http import turn_of
 from tests.support.postgres import PROGRAMS, postgres
+from tests.support.service import Service
 from tests.unit.service.access.test_limits import (  # noqa: F401 - the same tests, collected here for this engine
     test_bucket_holds_a_minute_and_refills_evenly,
     test_limit_is_exact_for_many_threads_and_two_engines,

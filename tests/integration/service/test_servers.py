@@ -11,8 +11,8 @@ import pytest
 
 from lastword.check.case import all_cases
 from lastword.wire import decode_stream
-from tests.integration.service.test_http import QUESTION, Service
 from tests.support.product import ROOT, free_port, wait_for
+from tests.support.service import QUESTION, Service
 
 SERVERS = ("uvicorn", "granian")
 OWED = {"V71"}

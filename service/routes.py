@@ -6,7 +6,8 @@ A route is chosen by the caller's wish, else by the first rule that matches the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -51,8 +52,10 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file's outline. Routes are read one by one, so that a mistake in one does not hide those in the others."""
+
     tiers: dict[str, dict[str, str]]
-    routes: Annotated[tuple[Route, ...], Meta(min_length=1)]
+    routes: Annotated[tuple[dict[str, object], ...], Meta(min_length=1)]
 
 
 class RouteTable:
@@ -88,34 +91,51 @@ def load_routes(path: Path, provider: str, known_tools: Iterable[str]) -> RouteT
     """Reads and checks the routes file.
 
     Raises:
-        SettingsError: the file cannot be read, or says something that cannot work. The message names the place.
+        SettingsError: the file cannot be read, or says something that cannot work. The message tells everything that is wrong, a
+            line each, with its place; of the keys of one route that have a wrong name or value, the first.
     """
     try:
         file = msgspec.toml.decode(path.read_bytes(), type=_File)
     except OSError as error:
         raise SettingsError(f"routes file {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise SettingsError(f"routes file {path}: {error}") from error
     models = {tier: by_provider[provider] for tier, by_provider in file.tiers.items() if provider in by_provider}
-    seen: set[str] = set()
-    for route in file.routes:
-        if route.name in seen:
-            raise SettingsError(f"routes file {path}: route {route.name!r} stands there twice")
-        seen.add(route.name)
-        _check_route(route, f"routes file {path}: route {route.name!r}", provider, models, set(known_tools))
-    if file.routes[-1].match:
-        raise SettingsError(f"routes file {path}: the last route takes what no rule matched, so it has no `match`")
-    return RouteTable(file.routes, models)
+    tools = set(known_tools)
+    problems: list[str] = []
+    routes: list[Route] = []
+    for number, raw in enumerate(file.routes, start=1):
+        where = f"route {number} ({raw.get('name', 'without a name')})"
+        try:
+            route = msgspec.convert(raw, Route)
+        except msgspec.ValidationError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        problems += [f"{where}: {problem}" for problem in _problems(route, provider, models, tools)]
+        routes.append(route)
+    problems += [f"route {name!r} stands there twice" for name in _repeated(str(raw.get("name")) for raw in file.routes)]
+    if file.routes[-1].get("match"):
+        problems.append("the last route takes what no rule matched, so it has no `match`")
+    if problems:
+        raise SettingsError("\n".join(f"routes file {path}: {problem}" for problem in problems))
+    return RouteTable(routes, models)
 
 
-def _check_route(route: Route, where: str, provider: str, models: dict[str, str], tools: set[str]) -> None:
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _problems(route: Route, provider: str, models: dict[str, str], tools: set[str]) -> Iterator[str]:
+    """What cannot work in a route whose keys are all of the right type."""
     for tier in route.tiers:
         if tier not in models:
-            raise SettingsError(f"{where}: tier {tier!r} names no model for provider {provider!r}")
+            yield f"tier {tier!r} names no model for provider {provider!r}"
+    for tier in _repeated(route.tiers):
+        yield f"tier {tier!r} stands there twice"
     if unknown := set(route.tools) - tools:
-        raise SettingsError(f"{where}: unknown tools {sorted(unknown)}; known: {sorted(tools)}")
+        yield f"unknown tools {sorted(unknown)}; known: {sorted(tools)}"
     for rule in route.match:
         try:
             re.compile(rule)
         except re.error as error:
-            raise SettingsError(f"{where}: match rule {rule!r}: {error}") from error
+            yield f"match rule {rule!r}: {error}"

@@ -17,6 +17,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import anthropic
+import h11
+import httpcore2
 import httpx2
 from anthropic.types import RawContentBlockDeltaEvent, RawContentBlockStartEvent, RawMessageDeltaEvent, RawMessageStartEvent
 
@@ -70,11 +72,21 @@ KIND_OF_CLASS: dict[type[BaseException], FailureKind] = {
     httpx2.CookieConflict: _K.INTERNAL,
     httpx2.StreamError: _K.NETWORK,
     httpx2.SSEError: _K.CORRUPT,
+    httpcore2.UnsupportedProtocol: _K.BAD_REQUEST,
+    httpcore2.LocalProtocolError: _K.INTERNAL,
+    httpcore2.ProtocolError: _K.NETWORK,
+    httpcore2.TimeoutException: _K.NETWORK,
+    httpcore2.NetworkError: _K.NETWORK,
+    httpcore2.ProxyError: _K.NETWORK,
+    httpcore2.ConnectionNotAvailable: _K.NETWORK,
+    h11.LocalProtocolError: _K.INTERNAL,
+    h11.ProtocolError: _K.NETWORK,
+    anthropic._response.MissingStreamClassError: _K.INTERNAL,  # noqa: SLF001 - likewise
     json.JSONDecodeError: _K.CORRUPT,
     UnicodeDecodeError: _K.CORRUPT,
     OSError: _K.NETWORK,
 }
-"""What each exception means. The nearest base class counts; a test walks every class of both libraries."""
+"""What each exception means. The nearest base class counts; a test walks every class of the libraries, those below HTTP too."""
 
 _BUSY = {"overloaded_error": _K.OVERLOADED, "rate_limit_error": _K.RATE_LIMITED}
 """Words of the provider's that count with any status."""

@@ -49,6 +49,8 @@ from service.store.store import TurnStore
 from service.store.writer import GroupWriter
 from service.telemetry import Telemetry, otlp_exporter, read_rejections
 from service.tools.builtins import default_registry
+from service.tools.own import load_tools
+from service.tools.registry import ToolRegistry
 from service.watchdog import Watchdog
 from service.workers import WorkerPool
 
@@ -67,7 +69,7 @@ class Parts:
         )
         rng = random.Random()
         faults = parse_faults(settings.faults, seed=settings.faults_seed, by_request=settings.faults_by_request)
-        self.tools = default_registry(clock.mono_ns, before=faults.before_tool if settings.provider == "extractive" else None)
+        self.tools = registry_of(settings, clock, faults)
         self.provider = _provider(settings, faults)
         routes = load_routes(
             Path(settings.routes_file) if settings.routes_file else DEFAULT_FILE, settings.provider, self.tools.names
@@ -184,6 +186,22 @@ class Parts:
         self.tools.close()
         self.index.close()
         self.store.close()
+
+
+def registry_of(settings: ServiceSettings, clock: Clock, faults: FaultPlan) -> ToolRegistry:
+    """The built-in tools and the operator's own.
+
+    Raises:
+        SettingsError: a tool of the operator's own cannot be loaded, or has the name of a built-in one.
+    """
+    try:
+        return default_registry(
+            clock.mono_ns,
+            before=faults.before_tool if settings.provider == "extractive" else None,
+            more=load_tools(settings.tool_modules),
+        )
+    except ValueError as error:
+        raise SettingsError(f"LASTWORD_SERVICE_TOOLS: {error}") from error
 
 
 def _provider(settings: ServiceSettings, faults: FaultPlan) -> Provider:

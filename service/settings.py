@@ -51,6 +51,12 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     ] = "extractive"
     anthropic_base_url: Annotated[str, Meta(description="Address of the Messages API; empty for the SDK's own.")] = ""
     routes_file: Annotated[str, Meta(description="Routes in TOML; by default the ones that come with the service.")] = ""
+    tools: Annotated[
+        str,
+        Meta(
+            description="Tools of your own: Python modules (`shop.tools`) or files (`tools.py`), separated by commas. A route names those it may use."
+        ),
+    ] = ""
     corpus: Annotated[
         str, Meta(description="Folder or file to answer from: Markdown, HTML, text, JSONL; by default the product's own docs.")
     ] = ""
@@ -160,6 +166,11 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     def keys(self) -> tuple[str, ...]:
         """The static keys that callers may present."""
         return tuple(key.secret for key in parse_static_keys(self.api_keys))
+
+    @property
+    def tool_modules(self) -> tuple[str, ...]:
+        """The modules and files that hold tools of the operator's own."""
+        return tuple(name.strip() for name in self.tools.split(",") if name.strip())
 
     @property
     def origins(self) -> tuple[str, ...]:

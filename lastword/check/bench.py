@@ -46,11 +46,16 @@ class Options(Struct, frozen=True, kw_only=True):
     seed: int = 1
 
 
+PATIENT_ROUTE = "patient"
+"""A server with short time-outs may name a route with long ones: it is asked where silence is what is checked, and nowhere else."""
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """What the server says of itself at `/.well-known/turn-contract`; None where it does not say."""
 
     versions: list[str] = []
     routes: list[str] = []
+    patient_route: str | None = None
     max_turns: int | None = None
     max_body_bytes: int | None = None
     max_log_bytes: int | None = None
@@ -74,9 +79,11 @@ class Facts(Struct, frozen=True, kw_only=True):
             value = document.get(name)
             return [str(item) for item in value] if isinstance(value, list) else []
 
+        routes = words("routes")
         return cls(
             versions=words("versions"),
-            routes=words("routes"),
+            routes=[route for route in routes if route != PATIENT_ROUTE],
+            patient_route=PATIENT_ROUTE if PATIENT_ROUTE in routes else None,
             max_turns=number("limits", "maxTurns"),
             max_body_bytes=number("limits", "maxBodyBytes"),
             max_log_bytes=number("limits", "maxLogBytes"),

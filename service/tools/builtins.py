@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from service.tools.registry import Before, Output, ToolContext, ToolError, ToolRegistry, tool
+from service.tools.registry import Before, Output, Tool, ToolContext, ToolError, ToolRegistry, tool
 
 _MAX_EXPRESSION_CHARS = 200
 _MAX_DEPTH = 32
@@ -143,9 +143,17 @@ def calculate(arguments: dict[str, Any], _: ToolContext) -> Output:
 
 
 def default_registry(
-    mono_ns: Callable[[], int], *, now: Callable[[], datetime] = lambda: datetime.now(UTC), before: Before | None = None
+    mono_ns: Callable[[], int],
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    before: Before | None = None,
+    more: Iterable[Tool] = (),
 ) -> ToolRegistry:
-    """The registry with all built-in tools."""
+    """The registry with all built-in tools, and `more`.
+
+    Raises:
+        ValueError: two tools have the same name.
+    """
     current_time = tool(
         name="current_time",
         description="Tells the current date and time.",
@@ -157,4 +165,4 @@ def default_registry(
         },
         time_limit_s=2.0,
     )(_current_time(now))
-    return ToolRegistry([search_knowledge, calculate, current_time], mono_ns, before=before)
+    return ToolRegistry([search_knowledge, calculate, current_time, *more], mono_ns, before=before)

@@ -11,8 +11,6 @@ from lastword.check.cases.resume import expect_status
 from lastword.check.stream import TurnStream
 
 _HEARTBEAT = "contract 5: a comment `: hb` goes out after at most 15 s of silence and never moves the cursor"
-_PATIENT = "With patience: why is my stream partial?"
-"""A server with short time-outs may give longer ones to a question that begins so."""
 _STUCK_VIEWERS = 4
 _ENOUGH_BYTES = 8_000_000
 _TELLING_BYTES = 6_000_000
@@ -34,7 +32,8 @@ def _heartbeat_s(turn: TurnStream) -> float:
 def heartbeats(bench: Bench) -> None:
     """A minute of a silent model, or as much of it as the server bears; the gap between two signs of life is at most what `ack` promises."""
     patience_ms = round(bench.options.silence_s * 1500)
-    turn = bench.open("silent", message=_PATIENT, onDisconnect="cancel", deadlineMs=patience_ms).head().read_events(1)
+    route = bench.options.route or bench.facts.patient_route
+    turn = bench.open("silent", route=route, onDisconnect="cancel", deadlineMs=patience_ms).head().read_events(1)
     beat = _heartbeat_s(turn)
     listened = max(bench.options.silence_s, 2 * beat)
     end = time.monotonic() + listened

@@ -196,6 +196,13 @@ def test_facts_are_read_where_they_are():
     assert (facts.versions, facts.max_turns, facts.retention_log_ms) == (["turn/1.0"], 64, 5000)
 
 
+def test_route_with_patience_is_kept_apart():
+    """Cases that draw from all routes must not meet time-outs of a minute."""
+    facts = Facts.of({"routes": ["support", "patient", "search"]})
+    assert (facts.routes, facts.patient_route) == (["support", "search"], "patient")
+    assert Facts.of({"routes": ["support"]}).patient_route is None
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[1]", b"7", b"[" * 100_000])
 def test_json_of_what_is_no_object_is_empty(body):
     """Neither bad bytes nor a nest without bottom raise."""

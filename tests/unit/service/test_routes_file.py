@@ -20,11 +20,15 @@ def problems_of(tmp_path, text):
     return [line.removeprefix(f"routes file {path}: ") for line in lines]
 
 
-@pytest.mark.parametrize("path", [DEFAULT_FILE, DEFAULT_FILE.with_name("conformance.toml")], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    ("path", "tools"),
+    [(DEFAULT_FILE, TOOLS), (DEFAULT_FILE.with_name("conformance.toml"), (*TOOLS, "conformance_probe"))],
+    ids=lambda value: getattr(value, "name", ""),
+)
 @pytest.mark.parametrize("provider", ["extractive", "anthropic"])
-def test_files_that_come_with_the_service_are_valid(path, provider):
+def test_files_that_come_with_the_service_are_valid(path, tools, provider):
     """Both files work with both providers."""
-    table = load_routes(path, provider, TOOLS)
+    table = load_routes(path, provider, tools)
     assert table.choose("anything else", None).name == table.names[-1]
 
 

@@ -9,6 +9,9 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, structs
 
 from collector.settings import CollectorSettings
 from dashboard.settings import DashboardSettings
@@ -17,7 +20,7 @@ from lastword.check.case import Need, all_cases
 from lastword.schema import done_schema_text
 from lastword.settings import Common, describe
 from lastword.states import PHASE_OF, STAGE_OF, Stage
-from service.routes import Route
+from service.routes import Retrieval, Route
 from service.settings import ServiceSettings
 from service.turn.failures import REASON_OF, FailureKind
 from service.turn.policy import Budget, Closed, decide
@@ -69,13 +72,21 @@ def policy() -> str:
 
 def routes() -> str:
     """The fields of a route with their defaults."""
-    import msgspec
+    return _fields(Route)
 
+
+def retrieval() -> str:
+    """The fields of a route's retrieval."""
+    return _fields(Retrieval)
+
+
+def _fields(cls: type[Struct]) -> str:
     rows = []
-    for info in msgspec.structs.fields(Route):
-        default = "required" if info.required else f"`{info.default}`"
-        rows.append([f"`{info.name}`", default])
-    return table(["field", "default"], rows)
+    for info in structs.fields(cls):
+        default = "required" if info.required else "" if info.default in (None, (), "") else f"`{info.default}`"
+        meta: Any = getattr(info.type, "__metadata__", ())
+        rows.append([f"`{info.name}`", default, " ".join(one.description for one in meta if one.description)])
+    return table(["field", "default", "what it is"], rows)
 
 
 def cases() -> str:
@@ -88,9 +99,9 @@ def cases() -> str:
     return table(["case", "level", "what holds", "needs", "rule"], rows)
 
 
-def smallest_server() -> str:
-    """The example as it stands in its file."""
-    return f"```python\n{(DOCS / 'examples' / 'smallest_server.py').read_text(encoding='utf-8')}```\n"
+def example(name: str, language: str = "python") -> str:
+    """An example as it stands in its file."""
+    return f"```{language}\n{(DOCS / 'examples' / name).read_text(encoding='utf-8')}```\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -99,7 +110,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "policy": policy,
     "routes": routes,
     "cases": cases,
-    "smallest_server": smallest_server,
+    "retrieval": retrieval,
+    "smallest_server": lambda: example("smallest_server.py"),
+    "routes_example": lambda: example("routes.toml", "toml"),
+    "tools_example": lambda: example("shop_tools.py"),
     "settings_common": lambda: settings(Common, ""),
     "settings_service": lambda: settings(ServiceSettings, "service"),
     "settings_collector": lambda: settings(CollectorSettings, "collector"),

@@ -24,31 +24,47 @@ Positive = Annotated[int, Meta(gt=0)]
 class Retrieval(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What evidence a route fetches before the model is asked."""
 
-    top_k: Annotated[int, Meta(ge=1, le=20)] = 5
-    data_source: str = "knowledge"
+    top_k: Annotated[int, Meta(ge=1, le=20, description="Passages to fetch.")] = 5
+    data_source: Annotated[str, Meta(description="The name of the source on spans.")] = "knowledge"
 
 
 class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One route. Times in milliseconds."""
 
-    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,63}$")]
-    tiers: Annotated[tuple[str, ...], Meta(min_length=1)]
-    match: tuple[str, ...] = ()
-    tools: tuple[str, ...] = ()
-    retrieval: Retrieval | None = None
-    fallback: str | None = None
-    system: str = ""
-    deadline_ms: Positive = 60_000
-    first_token_timeout_ms: Positive = 15_000
-    stall_timeout_ms: Positive = 10_000
-    attempts_per_tier: Annotated[int, Meta(ge=1, le=10)] = 2
-    backoff_base_ms: Positive = 250
-    backoff_cap_ms: Positive = 4_000
-    max_model_calls: Annotated[int, Meta(ge=1, le=32)] = 6
-    max_tool_calls: Annotated[int, Meta(ge=0, le=64)] = 8
-    max_pauses: Annotated[int, Meta(ge=0, le=16)] = 3
-    max_output_tokens: Positive = 1024
-    max_sources: Annotated[int, Meta(ge=1, le=50)] = 5
+    name: Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,63}$", description="Lower-case letters, digits, `_` and `-`.")]
+    tiers: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="Tiers to try, in order: the later ones are the cheaper ones.")
+    ]
+    match: Annotated[
+        tuple[str, ...],
+        Meta(description="Regular expressions, without regard to case; the route is taken where one is found in the message."),
+    ] = ()
+    tools: Annotated[tuple[str, ...], Meta(description="Tools that the model may use.")] = ()
+    retrieval: Annotated[
+        Retrieval | None, Meta(description="Evidence to fetch first, such as `{ top_k = 5 }`; without it, none is.")
+    ] = None
+    fallback: Annotated[
+        Annotated[str, Meta(min_length=1)] | None,
+        Meta(description="The safe answer where no tier answered; without it the turn ends in an error."),
+    ] = None
+    system: Annotated[str, Meta(description="The system prompt.")] = ""
+    deadline_ms: Annotated[
+        Positive, Meta(description="What a turn may take in all; a request may ask for less with `deadlineMs`.")
+    ] = 60_000
+    first_token_timeout_ms: Annotated[Positive, Meta(description="What an attempt may take until its first content.")] = 15_000
+    stall_timeout_ms: Annotated[Positive, Meta(description="Silence between two pieces of content; pings are none.")] = 10_000
+    attempts_per_tier: Annotated[int, Meta(ge=1, le=10, description="Attempts on one tier, the first included.")] = 2
+    backoff_base_ms: Annotated[
+        Positive, Meta(description="The wait before the second attempt, before jitter; it doubles with each.")
+    ] = 250
+    backoff_cap_ms: Annotated[
+        Positive, Meta(description="The longest wait; a provider's `retry-after` counts only within the deadline.")
+    ] = 4_000
+    max_model_calls: Annotated[int, Meta(ge=1, le=32, description="Calls of the model in one attempt, with tools between.")] = 6
+    max_tool_calls: Annotated[int, Meta(ge=0, le=64, description="Calls of tools in one turn.")] = 8
+    max_pauses: Annotated[int, Meta(ge=0, le=16, description="Times that the model may pause (`pause_turn`) and go on.")] = 3
+    max_output_tokens: Annotated[Positive, Meta(description="Tokens that one call of the model may write.")] = 1024
+    max_sources: Annotated[int, Meta(ge=1, le=50, description="Sources that the terminal record tells.")] = 5
 
 
 class _File(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,6 +85,11 @@ class RouteTable:
         self._models = models
 
     @property
+    def all(self) -> tuple[Route, ...]:
+        """All routes, in order."""
+        return tuple(self._routes.values())
+
+    @property
     def names(self) -> list[str]:
         """The names of all routes, in order."""
         return list(self._routes)
@@ -81,6 +102,10 @@ class RouteTable:
             if rule.search(message):
                 return route
         return next(reversed(self._routes.values()))
+
+    def rule_for(self, route: Route, message: str) -> str | None:
+        """The first of the route's rules that matches the message."""
+        return next((rule for rule in route.match if re.search(rule, message, re.IGNORECASE)), None)
 
     def model(self, tier: str) -> str:
         """The model of a tier."""
@@ -130,12 +155,22 @@ def _problems(route: Route, provider: str, models: dict[str, str], tools: set[st
     for tier in route.tiers:
         if tier not in models:
             yield f"tier {tier!r} names no model for provider {provider!r}"
-    for tier in _repeated(route.tiers):
-        yield f"tier {tier!r} stands there twice"
     if unknown := set(route.tools) - tools:
         yield f"unknown tools {sorted(unknown)}; known: {sorted(tools)}"
+    for kind, names in (("tier", route.tiers), ("tool", route.tools)):
+        yield from (f"{kind} {name!r} stands there twice" for name in _repeated(names))
     for rule in route.match:
         try:
             re.compile(rule)
         except re.error as error:
             yield f"match rule {rule!r}: {error}"
+    yield from _contradictions(route)
+
+
+def _contradictions(route: Route) -> Iterator[str]:
+    """Numbers that are sound alone and not together."""
+    for name in ("first_token_timeout_ms", "stall_timeout_ms"):
+        if (value := getattr(route, name)) > route.deadline_ms:
+            yield f"{name} = {value} is beyond deadline_ms = {route.deadline_ms}, so it can never fire"
+    if route.backoff_base_ms > route.backoff_cap_ms:
+        yield f"backoff_base_ms = {route.backoff_base_ms} is beyond backoff_cap_ms = {route.backoff_cap_ms}"

@@ -15,8 +15,9 @@ _COMMANDS = {
     "sql": ("lastword.cli.sql", "Run a query over turns and spans."),
     "demo": ("lastword.cli.demo", "Send demo traffic, with faults."),
     "check": ("lastword.cli.check", "Check that a server keeps the turn contract."),
-    "index": ("lastword.cli.index", "Index a folder of documents to answer from."),
-    "keys": ("lastword.cli.keys", "Make, list and revoke API keys; show usage."),
+    "index": ("lastword.cli.programs", "Index a folder of documents to answer from."),
+    "keys": ("lastword.cli.programs", "Make, list and revoke API keys; show usage."),
+    "routes": ("lastword.cli.programs", "Check and show the routes; try a message on them."),
 }
 
 

@@ -75,4 +75,4 @@ def _try(index: KnowledgeIndex, query: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="lastword index")

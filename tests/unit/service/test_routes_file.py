@@ -63,14 +63,37 @@ match = ["("]
         ("route 2 (b)", "attempts_per_tier"),
         ("route 3 (c)", "tiers"),
         ("route 4 (d)", "'slow' names no model"),
-        ("route 4 (d)", "'fast' stands there twice"),
         ("route 4 (d)", "unknown tools ['fly']"),
+        ("route 4 (d)", "'fast' stands there twice"),
         ("route 4 (d)", "match rule '('"),
         ("route 'd'", "twice"),
         ("the last route", "no `match`"),
     ]
     assert len(told) == len(expected)
     assert [line for line, (place, what) in zip(told, expected, strict=True) if place not in line or what not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("deadline_ms = 5000", "first_token_timeout_ms = 15000 is beyond deadline_ms = 5000"),
+        ("deadline_ms = 5000", "stall_timeout_ms = 10000 is beyond deadline_ms = 5000"),
+        ("backoff_base_ms = 4001", "backoff_base_ms = 4001 is beyond backoff_cap_ms = 4000"),
+        ('tools = ["calculate", "calculate"]', "tool 'calculate' stands there twice"),
+        ('fallback = ""', "length >= 1"),
+    ],
+)
+def test_what_cannot_work_together_is_refused(tmp_path, keys, told):
+    """Each is sound alone, and useless beside the others."""
+    assert any(told in line for line in problems_of(tmp_path, TIERS + LAST + keys + "\n"))
+
+
+def test_bounds_themselves_are_allowed(tmp_path):
+    """A time-out as long as the deadline, a base as long as the cap."""
+    path = tmp_path / "routes.toml"
+    times = "deadline_ms = 15000\nstall_timeout_ms = 15000\nbackoff_base_ms = 4000\n"
+    path.write_text(TIERS + LAST + times, encoding="utf-8")
+    assert load_routes(path, "extractive", TOOLS).names == ["rest"]
 
 
 @pytest.mark.parametrize("text", ["routes = 1", "[[routes", TIERS, TIERS + "routes = []", "x = 1\n" + TIERS + LAST])

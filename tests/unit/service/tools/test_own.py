@@ -12,6 +12,7 @@ from service.tools.builtins import default_registry
 from service.tools.conformance import conformance_probe
 from service.tools.own import load_tools
 from service.tools.registry import ToolContext
+from tests.support.product import ROOT
 
 STOCK = """
 from service.tools.registry import Output, tool
@@ -91,3 +92,21 @@ def test_probe_does_as_it_is_told(behaviour, outcome):
     with_probe = registry(conformance_probe)
     assert with_probe.run("conformance_probe", {"behaviour": behaviour}, context(0.3)).outcome is outcome
     assert with_probe.close() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "outcome", "urls"),
+    [
+        ("order_status", {"number": "1017"}, ToolOutcome.RESULTS, ["https://shop.example/orders/1017"]),
+        ("order_status", {"number": "9"}, ToolOutcome.EMPTY, []),
+        ("order_status", {}, ToolOutcome.ERROR, []),
+        ("open_return", {"number": "1018"}, ToolOutcome.RESULTS, []),
+        ("open_return", {"number": "9"}, ToolOutcome.ERROR, []),
+    ],
+)
+def test_example_of_the_documentation_does_what_it_says(name, arguments, outcome, urls):
+    """Results with their page as the source, nothing where there is no order, an error that the model can read."""
+    shop = registry(*load_tools([str(ROOT / "docs" / "examples" / "shop_tools.py")]))
+    ran = shop.run(name, arguments, context())
+    assert (ran.outcome, [passage.url for passage in ran.passages]) == (outcome, urls)
+    assert (shop.has_side_effects("order_status"), shop.has_side_effects("open_return")) == (False, True)

@@ -60,9 +60,9 @@ _FLUSH_S = 3.0
 
 
 class Parts:
-    """Everything of the process that has to be closed, in the order in which it is."""
+    """Everything of the process that has to be closed, in the order in which it is. `provider` stands in for the one that the settings name."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: ServiceSettings, provider: Provider | None = None) -> None:
         clock = SystemClock()
         info = ServiceInfo(
             name="lastword", version=__version__, instance=f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -70,7 +70,7 @@ class Parts:
         rng = random.Random()
         faults = parse_faults(settings.faults, seed=settings.faults_seed, by_request=settings.faults_by_request)
         self.tools = registry_of(settings, clock, faults)
-        self.provider = _provider(settings, faults)
+        self.provider = provider or _provider(settings, faults)
         routes = load_routes(
             Path(settings.routes_file) if settings.routes_file else DEFAULT_FILE, settings.provider, self.tools.names
         )

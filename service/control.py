@@ -30,6 +30,9 @@ class TurnControl:
         self._interrupted: FailureKind | None = None
         self._stopped: FailureKind | None = None
         self.stop_event = threading.Event()
+        self.shutdown_event = (
+            threading.Event()
+        )  # set whenever the process is about to end, whatever has stopped the turn before
 
     @property
     def stopped(self) -> FailureKind | None:
@@ -38,6 +41,8 @@ class TurnControl:
 
     def stop(self, kind: FailureKind) -> bool:
         """Ends the turn; false where it was being ended already."""
+        if kind is FailureKind.SHUTDOWN:
+            self.shutdown_event.set()
         with self._lock:
             if self._stopped is not None:
                 return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -145,9 +145,12 @@ class TurnLog:
 
     def publish(self, seq: int) -> None:
         """Shows the frames up to a sequence number: they are stored."""
+        _wake(self.mark_published(seq))
+
+    def mark_published(self, seq: int) -> list[Cursor]:
+        """Shows the frames up to a sequence number; the cursors that are to be woken, by the caller."""
         with self._lock:
-            sleepers = self._publish(seq)
-        _wake(sleepers)
+            return self._publish(seq)
 
     def close(self) -> None:
         """Ends the log without a terminal: the turn was rejected before `ack`, or another instance has closed it. Nothing will come."""
@@ -192,9 +195,27 @@ class TurnLog:
         return len(self._cursors)
 
 
+def publish_all(stored: Iterable[tuple[TurnLog, int]]) -> None:
+    """Shows frames of many logs, each up to its sequence number. Each event loop is woken once, however many of its cursors have something to read."""
+    _wake([cursor for log, seq in stored for cursor in log.mark_published(seq)])
+
+
 def _wake(cursors: list[Cursor]) -> None:
+    """Wakes readers, from any thread. A wake-up of a loop costs a system call and a change of threads: one a loop, not one a cursor."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Cursor]] = {}
     for cursor in cursors:
-        cursor.wake()
+        by_loop.setdefault(cursor.loop, []).append(cursor)
+    for loop, woken in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_ring, woken)
+        except RuntimeError:  # the loop is gone, and the viewers with it
+            for cursor in woken:
+                cursor.close()
+
+
+def _ring(cursors: list[Cursor]) -> None:
+    for cursor in cursors:
+        cursor.ring()
 
 
 class Cursor:
@@ -202,8 +223,9 @@ class Cursor:
 
     def __init__(self, log: TurnLog, after: int, loop: asyncio.AbstractEventLoop) -> None:
         self._log = log
-        self._loop = loop
-        self._ready = asyncio.Event()
+        self.loop = loop
+        self._ready = False
+        self._sleeper: asyncio.Future[None] | None = None
         self._notified = False
         self.seq = after
 
@@ -213,17 +235,17 @@ class Cursor:
         self._notified = True
         return claimed
 
-    def wake(self) -> None:
-        """Wakes the reader, from any thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._ready.set)
-        except RuntimeError:
-            self._log.forget(self)  # the loop is gone, and the viewer with it
+    def ring(self) -> None:
+        """There may be something to read, or the time is up. Called in the cursor's loop."""
+        self._ready = True
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     async def next(self, timeout_s: float) -> bytes | None:
         """The next frames, joined; empty after `timeout_s` of silence; None once the log has ended and everything was read."""
+        until = self.loop.time() + timeout_s
         while True:
-            self._ready.clear()
+            self._ready = False
             self._notified = False
             closed = self._log.closed  # read before the frames: what came in between is found by the next round
             data, self.seq = self._log.read(self.seq)
@@ -231,10 +253,21 @@ class Cursor:
                 return data
             if closed:
                 return None
-            try:
-                await asyncio.wait_for(self._ready.wait(), timeout_s)
-            except TimeoutError:
+            if self.loop.time() >= until:
                 return b""
+            await self._sleep(until)
+
+    async def _sleep(self, until: float) -> None:
+        """Waits for `ring`. A plain future and a timer: `asyncio.wait_for` would make a task for every piece of text."""
+        if self._ready:
+            return
+        self._sleeper = self.loop.create_future()
+        timer = self.loop.call_at(until, self.ring)
+        try:
+            await self._sleeper
+        finally:
+            timer.cancel()
+            self._sleeper = None
 
     def close(self) -> None:
         """Leaves the log."""

@@ -21,6 +21,8 @@ from service.store.store import TurnStore
 logger = logging.getLogger(__name__)
 
 BATCH_RECORDS = 200
+LINGER_S = 0.1
+"""How long a record waits for others to go with: a request costs more than the records in it."""
 IDLE_S = 1.0
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 15.0
@@ -121,6 +123,8 @@ class Outbox:
                     self._changed.wait_for(lambda: self._closing, ceiling * (0.5 + self._rng.random() / 2))
                 elif not self._work:
                     self._changed.wait(IDLE_S)
+                if self._work and not failed:
+                    self._changed.wait_for(lambda: self._closing, LINGER_S)
                 self._work = False
 
     def _send_pending(self) -> bool:
@@ -132,6 +136,8 @@ class Outbox:
             elif answer.acknowledged:
                 self._store.forget_records([record.record_id for record in records])
                 self.sent += len(records)
+                if len(records) < BATCH_RECORDS:
+                    return True  # what has come since wakes us
             else:
                 self.failures += 1
                 if self.failures == 1 or self.failures % 20 == 0:

@@ -11,12 +11,12 @@ from datetime import date, datetime
 
 from msgspec import Struct
 from sqlalchemy import Engine, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from lastword.events import Usage
 from service.store.engine import READ_ONLY
 from service.store.models import CallerUsageRow
+from service.store.statements import ADD_USAGE
 
 _SHARD = secrets.token_hex(8)
 MAX_USAGE_ROWS = 10_000
@@ -34,19 +34,15 @@ class DayUsage(Struct, frozen=True, kw_only=True):
 
 def add_usage(session: Session, caller: str, ended_at: datetime, usage: Usage, *, shard: str = _SHARD) -> None:
     """Counts one turn that was acknowledged and has ended, in the session's transaction."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    amounts = {
+    row = {
+        "caller": caller,
+        "day": ended_at.date(),
+        "shard": shard,
         "turns": 1,
         "input_tokens": usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
         "output_tokens": usage.output_tokens,
     }
-    row = insert(CallerUsageRow).values(caller=caller, day=ended_at.date(), shard=shard, **amounts)
-    session.execute(
-        row.on_conflict_do_update(
-            index_elements=[CallerUsageRow.caller, CallerUsageRow.day, CallerUsageRow.shard],
-            set_={name: getattr(CallerUsageRow, name) + amount for name, amount in amounts.items()},
-        )
-    )
+    session.connection().execute(ADD_USAGE[session.get_bind().dialect.name], row)
 
 
 def tokens_of_day(session: Session, caller: str, day: date) -> int:

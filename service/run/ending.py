@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from itertools import count
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,6 +30,7 @@ from service.records import done_record
 from service.run.deps import Deps
 from service.run.turn import Turn
 from service.store.data import EndedTurn, Message, Record
+from service.store.engine import AWAY
 from service.turn.answer import clean
 from service.turn.failures import REASON_OF, FailureKind
 from service.turn.policy import RETRYABLE_BY_CLIENT
@@ -36,8 +38,9 @@ from service.turn.timings import NS_PER_MS, stage_timings
 
 logger = logging.getLogger(__name__)
 
-_STORE_TRIES = 3
-_STORE_PAUSE_S = 0.2
+_TRIES = 3
+_PAUSE_S = 0.2
+_PAUSE_CAP_S = 2.0
 
 MESSAGES = {
     FailureKind.OVERLOADED: "The model is overloaded.",
@@ -71,7 +74,11 @@ def fail(turn: Turn, deps: Deps, kind: FailureKind) -> None:
 
 
 def _close(turn: Turn, deps: Deps, messages: list[Message], build: Callable[[], Done | Error]) -> None:
-    """Commits the terminal, then appends it. A database that fails is tried again; the client gets its terminal all the same."""
+    """Commits the terminal, then appends it: nobody sees a terminal that is not stored, or a crash would make another one.
+
+    While the database is away the turn waits for it, and its viewers get heartbeats. Who has no `ack` yet does not wait for long, and an error that will not
+    go away is not tried for ever. At shutdown there is one more try; what is still open then is closed by the next process, where clients resume.
+    """
     turn.log.seal()
 
     def terminal() -> Done | Error:
@@ -82,14 +89,20 @@ def _close(turn: Turn, deps: Deps, messages: list[Message], build: Callable[[], 
     def close() -> tuple[EndedTurn, Record]:
         return _ended(turn, terminal()), _done_record(turn, deps, terminal())
 
-    for attempt in range(_STORE_TRIES):
+    shutdown = turn.control.shutdown_event
+    for attempt in count(1):
+        last = shutdown.is_set()
         try:
             won = deps.store.end_turn(
                 turn.turn_id, caller=turn.caller, conversation_id=turn.conversation_id, messages=messages, close=close
             )
-        except SQLAlchemyError:
-            logger.exception("the terminal of %s could not be stored (try %d of %d)", turn.turn_id, attempt + 1, _STORE_TRIES)
-            turn.control.stop_event.wait(_STORE_PAUSE_S)
+        except SQLAlchemyError as error:
+            logger.exception("the terminal of %s could not be stored (try %d)", turn.turn_id, attempt)
+            patient = isinstance(error, AWAY) and turn.log.last_seq > 0
+            if last or (attempt >= _TRIES and not patient):
+                turn.log.close()
+                return
+            shutdown.wait(min(_PAUSE_CAP_S, _PAUSE_S * attempt))
         else:
             if not won:
                 logger.error("%s had a terminal already; this one is dropped", turn.turn_id)

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
 from lastword.events import CompletionStatus, Reason
 from service import problems
 from service.run import beginning, ending, middle
 from service.run.deps import Deps
 from service.run.turn import Turn
+from service.store.engine import AWAY
 from service.turn.failures import FailureKind
 from service.turn.outcome import Verdict
 
@@ -24,20 +22,25 @@ logger = logging.getLogger(__name__)
 def run_turn(turn: Turn, deps: Deps) -> None:
     """Runs one turn, whole. Never raises."""
     try:
-        if not _begin(turn, deps):
-            return
+        if _begin(turn, deps):
+            _answer(turn, deps)
+    finally:
+        turn.log.close()
+        if turn.stored:
+            deps.turn_ended(turn)
+
+
+def _answer(turn: Turn, deps: Deps) -> None:
+    """From `ack` to the terminal."""
+    try:
         try:
             middle.answer(turn, deps)
             ending.finish(turn, deps)
         except middle.TurnFailed as failed:
             ending.fail(turn, deps, failed.kind)
-        except Exception:  # the boundary: a bug of ours still owes the client a terminal
-            logger.exception("%s broke in state %s", turn.turn_id, turn.machine.state)
-            _close_broken(turn, deps)
-    finally:
-        turn.log.close()
-        if turn.stored:
-            deps.turn_ended(turn)
+    except Exception:  # the boundary: a bug of ours still owes the client a terminal
+        logger.exception("%s broke in state %s", turn.turn_id, turn.machine.state)
+        _close_broken(turn, deps)
 
 
 def _begin(turn: Turn, deps: Deps) -> bool:
@@ -49,7 +52,7 @@ def _begin(turn: Turn, deps: Deps) -> bool:
         return False
     except problems.Rejected as rejected:
         turn.rejected = rejected
-    except (OperationalError, PoolTimeout):
+    except AWAY:
         logger.exception("%s met a database that cannot be reached, before ack", turn.turn_id)
         turn.rejected = problems.unavailable()
     except Exception:  # the boundary: before `ack` a bug of ours is a 500

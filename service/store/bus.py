@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import psycopg
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.orm import Session
 
 logger = logging.getLogger(__name__)
@@ -34,20 +34,20 @@ class Bus:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def tell_turns(self, session: Session, turn_ids: list[str]) -> None:
+    def tell_turns(self, connection: Connection, turn_ids: list[str]) -> None:
         """Something of these turns was stored."""
         if self.supported and self.peers:
             for start in range(0, len(turn_ids), _IDS_PER_NOTE):
-                self._note(session, "turns " + " ".join(turn_ids[start : start + _IDS_PER_NOTE]))
+                self._note(connection, "turns " + " ".join(turn_ids[start : start + _IDS_PER_NOTE]))
 
-    def tell_cancel(self, session: Session, turn_id: str) -> None:
+    def tell_cancel(self, connection: Connection, turn_id: str) -> None:
         """Somebody asked to stop this turn."""
         if self.supported:
-            self._note(session, f"cancel {turn_id}")
+            self._note(connection, f"cancel {turn_id}")
 
     @staticmethod
-    def _note(session: Session, payload: str) -> None:
-        session.execute(select(func.pg_notify(CHANNEL, payload)))
+    def _note(connection: Connection, payload: str) -> None:
+        connection.execute(select(func.pg_notify(CHANNEL, payload)))
 
     def listen(self, on_turns: Callable[[list[str]], None], on_cancel: Callable[[str], None]) -> None:
         """Begins to hear, in a thread of its own. The callbacks must be quick."""

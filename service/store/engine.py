@@ -14,6 +14,8 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 8
@@ -23,6 +25,10 @@ READ_ONLY = {"lastword_read_only": True}
 """Execution options of a transaction that will not write."""
 FAST = {"lastword_fast": True}
 """Execution options of a transaction whose commit has to survive the process, not a power cut: it waits for no disk."""
+
+
+AWAY = (OperationalError, InterfaceError, PoolTimeout)
+"""Errors of a database that may come back."""
 
 
 class StoreError(Exception):

@@ -108,7 +108,7 @@ class InstanceStore:
 
         def job(session: Session) -> None:
             session.execute(update(TurnRow).where(TurnRow.turn_id == turn_id, TurnRow.state == "open").values(cancelled=True))
-            self._bus.tell_cancel(session, turn_id)
+            self._bus.tell_cancel(session.connection(), turn_id)
 
         self._writer.run(job, fast=True)
 

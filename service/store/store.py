@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,17 @@ from service.log import TurnLog
 from service.store.data import Closing, DuplicateKey, EndedTurn, Message, NewTurn, OpenTurn, Record, StoredTurn
 from service.store.engine import READ_ONLY
 from service.store.models import ConversationRow, MessageRow, OutboxRow, TurnFramesRow, TurnLogRow, TurnRow
+from service.store.statements import (
+    CALLER_OF_CONVERSATION,
+    DELETE_FRAMES,
+    END_TURN,
+    END_TURN_AND_FREE_KEY,
+    INSERT_CONVERSATION,
+    INSERT_LOG,
+    INSERT_MESSAGES,
+    INSERT_RECORD,
+    INSERT_TURN,
+)
 from service.store.writer import InlineWriter, Writer
 
 
@@ -29,7 +40,7 @@ class TurnStore:
     """The database behind the service. `notify` is called, inside the transaction, with turns that ended, for other instances to hear."""
 
     def __init__(
-        self, engine: Engine, writer: Writer | None = None, notify: Callable[[Session, list[str]], None] | None = None
+        self, engine: Engine, writer: Writer | None = None, notify: Callable[[Connection, list[str]], None] | None = None
     ) -> None:
         self._engine = engine
         self._reader = engine.execution_options(**READ_ONLY)
@@ -65,7 +76,7 @@ class TurnStore:
         }
 
         def accept(session: Session) -> None:
-            session.execute(insert(TurnRow).values(row))
+            session.connection().execute(INSERT_TURN, row)
             _add_record(session, record)
             if allow is not None:
                 allow(session)
@@ -153,28 +164,26 @@ class TurnStore:
 
     def _end(self, session: Session, caller: str, ended: EndedTurn, record: Record) -> None:
         """The one place where a turn gets its terminal: compares and sets."""
-        won = session.execute(
-            update(TurnRow)
-            .where(TurnRow.turn_id == ended.turn_id, TurnRow.state == "open")
-            .values(
-                state=ended.state,
-                ended_at=ended.ended_at,
-                last_seq=ended.last_seq,
-                terminal=ended.terminal,
-                question=None,
-                idempotency_key=TurnRow.idempotency_key if ended.frames else None,
-            )
-            .execution_options(synchronize_session=False)
+        connection = session.connection()
+        won = connection.execute(
+            END_TURN if ended.frames else END_TURN_AND_FREE_KEY,
+            {
+                "of_turn": ended.turn_id,
+                "new_state": ended.state,
+                "new_ended_at": ended.ended_at,
+                "new_last_seq": ended.last_seq,
+                "new_terminal": ended.terminal,
+            },
         )
         if not _count(won):
             raise _EndedBefore
-        session.execute(delete(TurnFramesRow).where(TurnFramesRow.turn_id == ended.turn_id))
-        session.execute(insert(TurnLogRow).values(turn_id=ended.turn_id, frames=ended.frames))
+        connection.execute(DELETE_FRAMES, {"of_turn": ended.turn_id})
+        connection.execute(INSERT_LOG, {"turn_id": ended.turn_id, "frames": ended.frames})
         _add_record(session, record)
         if ended.last_seq:
             add_usage(session, caller, ended.ended_at, ended.usage)
         if self._notify is not None:
-            self._notify(session, [ended.turn_id])
+            self._notify(connection, [ended.turn_id])
 
     # --- reading
 
@@ -278,11 +287,11 @@ def _count(result: Any) -> int:
 
 
 def _add_messages(session: Session, caller: str, conversation_id: str, messages: list[Message]) -> None:
-    known = session.scalar(select(ConversationRow.caller).where(ConversationRow.conversation_id == conversation_id))
+    connection = session.connection()
+    known = connection.scalar(CALLER_OF_CONVERSATION, {"of_conversation": conversation_id})
     if known is None:
-        session.execute(
-            insert(ConversationRow).values(conversation_id=conversation_id, caller=caller, created_at=messages[0].created_at)
-        )
+        begun = {"conversation_id": conversation_id, "caller": caller, "created_at": messages[0].created_at}
+        connection.execute(INSERT_CONVERSATION, begun)
     elif known != caller:
         return  # two callers began a conversation under one name at the same time: it is the first one's
     rows = [
@@ -296,19 +305,20 @@ def _add_messages(session: Session, caller: str, conversation_id: str, messages:
         }
         for message in messages
     ]
-    session.execute(insert(MessageRow), rows)
+    connection.execute(INSERT_MESSAGES, rows)
 
 
 def _add_record(session: Session, record: Record) -> None:
-    session.execute(
-        insert(OutboxRow).values(
-            event_name=record.event_name,
-            turn_id=record.turn_id,
-            trace_id=record.trace_id,
-            span_id=record.span_id,
-            time_ns=record.time_ns,
-            body=record.body,
-        )
+    session.connection().execute(
+        INSERT_RECORD,
+        {
+            "event_name": record.event_name,
+            "turn_id": record.turn_id,
+            "trace_id": record.trace_id,
+            "span_id": record.span_id,
+            "time_ns": record.time_ns,
+            "body": record.body,
+        },
     )
 
 

@@ -8,6 +8,7 @@ log are stored in order; a log is published only as far as it is stored, or as f
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,13 +17,14 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.log import TurnLog, Unsaved
+from service.log import TurnLog, Unsaved, publish_all
 from service.store.engine import FAST
-from service.store.models import TurnFramesRow, TurnRow
+from service.store.models import TurnRow
+from service.store.statements import INSERT_FRAMES, INSERT_OPEN_FRAMES_SQLITE
 
 logger = logging.getLogger(__name__)
 
@@ -59,44 +61,45 @@ class InlineWriter:
     """Writes at once, in the calling thread: for commands and tests."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self._engines = {False: engine, True: engine.execution_options(**FAST)}
         self._lock = threading.RLock()
 
     def run(self, job: Job[T], *, fast: bool = False) -> T:
         """Runs a job in a transaction of its own."""
-        with self._lock, Session(_engine_for(self._engine, fast=fast)) as session, session.begin():
+        with self._lock, Session(self._engines[fast]) as session, session.begin():
             return job(session)
 
     def save(self, log: TurnLog, *, fast: bool = True) -> None:
         """Stores and publishes."""
         unsaved = log.unsaved()
         if unsaved is not None:
-            lost = self.run(lambda session: store_frames(session, [(log, unsaved)]), fast=fast)
+            lost = self.run(lambda session: store_frames(session.connection(), [(log, unsaved)]), fast=fast)
             log.close() if lost else log.publish(unsaved.last_seq)
 
     def close(self) -> None:
         """Nothing waits."""
 
 
-def _engine_for(engine: Engine, *, fast: bool) -> Engine:
-    return engine.execution_options(**FAST) if fast else engine
-
-
-def store_frames(session: Session, pieces: list[tuple[TurnLog, Unsaved]]) -> set[str]:
+def store_frames(connection: Connection, pieces: list[tuple[TurnLog, Unsaved]]) -> set[str]:
     """Stores frames of running turns; the turns that are not open any more, of which nothing was stored: another instance has closed them."""
-    wanted = [log.turn_id for log, _ in pieces]
-    open_turns = select(TurnRow.turn_id).where(TurnRow.turn_id.in_(wanted), TurnRow.state == "open")
-    if session.get_bind().dialect.name != "sqlite":
-        open_turns = open_turns.with_for_update(read=True)  # so that a recovery elsewhere waits for us, or we for it
-    known = set(session.scalars(open_turns))
-    rows = [
+    if connection.dialect.name == "sqlite":
+        rows = [(log.turn_id, piece.first_seq, piece.last_seq, piece.frames) for log, piece in pieces]
+        stored = connection.exec_driver_sql(INSERT_OPEN_FRAMES_SQLITE, rows).rowcount
+        return set() if stored == len(rows) else {log.turn_id for log, _ in pieces} - _open_turns(connection, pieces)
+    known = _open_turns(connection, pieces, locked=True)  # a recovery elsewhere waits for us, or we for it
+    stored_rows = [
         {"turn_id": log.turn_id, "first_seq": piece.first_seq, "last_seq": piece.last_seq, "frames": piece.frames}
         for log, piece in pieces
         if log.turn_id in known
     ]
-    if rows:
-        session.execute(insert(TurnFramesRow.__table__), rows)  # type: ignore[arg-type]
-    return set(wanted) - known
+    if stored_rows:
+        connection.execute(INSERT_FRAMES, stored_rows)
+    return {log.turn_id for log, _ in pieces} - known
+
+
+def _open_turns(connection: Connection, pieces: list[tuple[TurnLog, Unsaved]], *, locked: bool = False) -> set[str]:
+    wanted = select(TurnRow.turn_id).where(TurnRow.turn_id.in_([log.turn_id for log, _ in pieces]), TurnRow.state == "open")
+    return set(connection.scalars(wanted.with_for_update(read=True) if locked else wanted))
 
 
 class _Waiting:
@@ -121,8 +124,9 @@ class _Waiting:
 class GroupWriter:
     """The writer thread. `notify` is called inside each transaction with the turns whose frames it stored, for other instances to hear."""
 
-    def __init__(self, engine: Engine, notify: Callable[[Session, list[str]], None] | None = None) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, notify: Callable[[Connection, list[str]], None] | None = None) -> None:
+        self._engines = {False: engine, True: engine.execution_options(**FAST)}
+        self._connections: dict[bool, Connection] = {}  # by whether their commits need not wait for the disk
         self._notify = notify
         self._changed = threading.Condition()
         self._jobs: deque[_Waiting] = deque()
@@ -180,6 +184,8 @@ class GroupWriter:
                 jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), BATCH_JOBS))]
                 dirty, self._dirty = self._dirty, {}
                 if not jobs and not dirty and self._closing:
+                    for fast in (False, True):
+                        self._forget_connection(fast=fast)
                     return
                 self._changed.notify_all()
             self._write(jobs, list(dirty), fast=all(job.fast for job in jobs) and all(dirty.values()))
@@ -190,28 +196,46 @@ class GroupWriter:
         if not jobs and not pieces:
             return
         try:
-            with Session(_engine_for(self._engine, fast=fast), autoflush=False) as session, session.begin():
-                lost = store_frames(session, pieces) if pieces else set()  # first: a job behind them may end their turn
+            connection = self._connection(fast=fast)
+            with connection.begin():
+                lost = store_frames(connection, pieces) if pieces else set()  # first: a job behind them may end their turn
                 if pieces and self._notify is not None:
-                    self._notify(session, [log.turn_id for log, _ in pieces])
-                for job in jobs:
-                    _attempt(session, job, alone=len(jobs) == 1 and not pieces)
+                    self._notify(connection, [log.turn_id for log, _ in pieces])
+                if jobs:
+                    _run_jobs(connection, jobs, alone=len(jobs) == 1 and not pieces)
         except Exception as error:  # noqa: BLE001 - the boundary of this thread: every waiting caller is told, and the thread goes on
+            self._forget_connection(fast=fast)
             for job in jobs:
                 job.error = job.error or error
                 job.settle()
             self._not_stored(pieces, error, told=len(jobs) == 1 and jobs[0].error is error)
             return
+        if connection.dialect.name != "sqlite":
+            self._forget_connection(
+                fast=fast
+            )  # back to the pool, which looks whether the server is still there before it hands it out
         self.commits += 1
         self._failing_since = None
-        for log, piece in pieces:
+        for log, _ in pieces:
             if log.turn_id in lost:
                 logger.error("%s was closed by another instance", log.turn_id)
                 log.close()
-            else:
-                log.publish(piece.last_seq)
+        publish_all((log, piece.last_seq) for log, piece in pieces if log.turn_id not in lost)
         for job in jobs:
             job.settle()
+
+    def _connection(self, *, fast: bool) -> Connection:
+        connection = self._connections.get(fast)
+        if connection is None:
+            connection = self._connections[fast] = self._engines[fast].connect()
+        return connection
+
+    def _forget_connection(self, *, fast: bool) -> None:
+        """What broke a transaction may have broken its connection."""
+        connection = self._connections.pop(fast, None)
+        if connection is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                connection.close()
 
     def _not_stored(self, pieces: list[tuple[TurnLog, Unsaved]], error: Exception, *, told: bool) -> None:
         """The database did not take the frames: they are tried again, and after a while shown all the same. A stream is worth more than its replay."""
@@ -222,12 +246,19 @@ class GroupWriter:
         if not told:
             logger.error("frames of %d turns could not be stored", len(pieces), exc_info=error)
         if now - self._failing_since > GIVE_UP_S:
-            for log, piece in pieces:
-                log.publish(piece.last_seq)
+            publish_all((log, piece.last_seq) for log, piece in pieces)
             return
         time.sleep(PAUSE_S * 10)
         for log, piece in pieces:
             self.save(log, fast=piece.first_seq > 1)
+
+
+def _run_jobs(connection: Connection, jobs: list[_Waiting], *, alone: bool) -> None:
+    """Runs jobs in the connection's transaction, which its owner commits."""
+    with Session(connection, autoflush=False, join_transaction_mode="rollback_only") as session:
+        for job in jobs:
+            _attempt(session, job, alone=alone)
+        session.commit()
 
 
 def _attempt(session: Session, job: _Waiting, *, alone: bool) -> None:

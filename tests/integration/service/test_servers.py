@@ -37,7 +37,7 @@ def test_service_keeps_the_whole_turn_contract(server, tmp_path):
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    told = {case["id"]: case["outcome"] for case in json.loads(report.read_text())["cases"]}
+    told = {case["id"]: case["verdict"] for case in json.loads(report.read_text())["cases"]}
     assert told == {case.id: "passed" for case in all_cases()}, run.stdout
 
 

@@ -4,6 +4,7 @@ import threading
 
 import msgspec
 import pytest
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from lastword.events import Ack, Chunk, CompletionStatus, Done, Error, Reason, ToolOutcome, TurnAccepted, TurnDone, Usage
 from lastword.grammar import TurnGrammar
@@ -14,6 +15,7 @@ from service.run.facts import turn_facts
 from service.spans import build_spans
 from service.tools.registry import Output, ToolRegistry, tool
 from service.turn.failures import AttemptFailed, FailureKind
+from service.turn.policy import Decision
 from tests.support.scripted import PASSAGES, Scene, events_of, hang
 
 USAGE = Usage(input_tokens=10, output_tokens=5)
@@ -357,3 +359,56 @@ def test_chat_span_speaks_the_words_of_the_field(scene):
         "gen_ai.conversation.id": turn.conversation_id,
         "langfuse.observation.completion_start_time": "2023-11-14T22:13:20.014000Z",
     }
+
+
+def away(scene, monkeypatch, error, times, before=lambda: None):
+    """The database refuses so many terminals; what happens at each."""
+    end, refused = scene.store.end_turn, []
+
+    def refuse(*arguments, **rest):
+        if len(refused) < times:
+            refused.append(1)
+            before()
+            raise error
+        return end(*arguments, **rest)
+
+    monkeypatch.setattr(scene.store, "end_turn", refuse)
+    return refused
+
+
+def test_turn_waits_for_a_database_that_is_away(scene, monkeypatch):
+    """However often it is refused: nobody sees a terminal that is not stored, and there is one."""
+    monkeypatch.setattr("service.run.ending._PAUSE_S", 0.001)
+    refused = away(scene, monkeypatch, OperationalError("write", {}, Exception("away")), 6)
+    turn = scene.run(ANSWER)
+    assert len(refused) == 6
+    assert turn.log.terminal.metadata.completion_status is CompletionStatus.SUCCESS
+    assert scene.store.find_log(turn.turn_id) == turn.log.frames_bytes
+
+
+def test_shutdown_ends_the_wait_for_a_database(scene, monkeypatch):
+    """The stream ends without a terminal, and the turn stays open for the next process."""
+    turn = scene.turn()
+    error = OperationalError("write", {}, Exception("away"))
+    refused = away(scene, monkeypatch, error, 99, before=lambda: turn.control.stop(FailureKind.SHUTDOWN))
+    scene.run(ANSWER, turn=turn)
+    assert len(refused) == 2
+    assert (turn.log.closed, turn.log.terminal) == (True, None)
+    assert scene.store.find_turn(turn.turn_id).state == "open"
+
+
+def test_error_that_stays_is_not_tried_for_ever(scene, monkeypatch):
+    """A terminal that the database will never take does not keep a worker."""
+    monkeypatch.setattr("service.run.ending._PAUSE_S", 0.001)
+    refused = away(scene, monkeypatch, IntegrityError("write", {}, Exception("twice")), 99)
+    turn = scene.run(ANSWER)
+    assert len(refused) == 3
+    assert (turn.log.closed, turn.log.terminal) == (True, None)
+
+
+def test_failure_that_cannot_be_told_still_ends_the_turn(scene, monkeypatch):
+    """A bug on the way to the error event is a bug like any other: the client gets its one terminal."""
+    monkeypatch.setattr("service.run.middle.decide", lambda *_, **__: Decision.FAIL)
+    turn = scene.run([TextDelta("seen "), TextDelta("text "), CUT])
+    assert turn.log.terminal.metadata.completion_status is CompletionStatus.INTERRUPTED
+    assert turn.log.terminal.metadata.reason is Reason.INTERNAL_ERROR

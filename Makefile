@@ -6,10 +6,10 @@ ARGS ?=
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench docs screenshots lock clean
+.PHONY: help up demo test check format e2e bench bench-service fuzz docs screenshots lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -50,6 +50,12 @@ e2e: $(VENV)/.dev ## Run the real programs and a real browser; screenshots land 
 
 bench: $(VENV)/.dev ## Run the retrieval and replay benchmark (needs the data files, see docs/benchmarks.md)
 	$(BIN)/python -m benchmarks.replay $(ARGS)
+
+bench-service: $(VENV)/.dev ## Measure how fast the service streams, beside other ways to do it (about 8 minutes)
+	$(BIN)/python -m benchmarks.service $(ARGS)
+
+fuzz: $(VENV)/.dev ## Ask the service at random for ten minutes, after its own OpenAPI document (ARGS="--seconds 60")
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 docs: $(VENV)/.dev ## Rewrite the generated parts of docs/
 	$(BIN)/python docs/generate.py

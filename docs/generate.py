@@ -112,6 +112,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "cases": cases,
     "retrieval": retrieval,
     "smallest_server": lambda: example("smallest_server.py"),
+    "fastapi_example": lambda: example("fastapi_app.py"),
+    "django_example": lambda: example("django_app.py"),
     "routes_example": lambda: example("routes.toml", "toml"),
     "tools_example": lambda: example("shop_tools.py"),
     "settings_common": lambda: settings(Common, ""),

@@ -27,6 +27,7 @@ from service.access.static import parse_static_keys
 from service.clock import Clock, SystemClock, as_datetime
 from service.directory import TurnDirectory
 from service.http import edge, house, page, turns
+from service.http.documented import COMPONENTS, SECURITY
 from service.http.problem import on_exception, on_http_exception, on_rejected, on_undecodable
 from service.keeper import Keeper, Retention
 from service.metrics import Metrics
@@ -288,7 +289,12 @@ def create_app(parts: Parts) -> Litestar:
         before_send=[edge.protect],
         cors_config=edge.cors(settings.origins),
         openapi_config=OpenAPIConfig(
-            title="Lastword turn service", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]
+            title="Lastword turn service",
+            version=__version__,
+            path="/schema",
+            render_plugins=[JsonRenderPlugin()],
+            components=COMPONENTS,
+            security=SECURITY,
         ),
         logging_config=None,
     )

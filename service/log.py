@@ -40,7 +40,8 @@ class Unsaved(Struct, frozen=True):
 class TurnLog:
     """The frames of one turn. `append` belongs to the worker; cursors belong to event loops.
 
-    With `on_append` what is appended is shown once it was `publish`ed, by whoever stores it; without, at once.
+    With `on_append` what is appended is shown once it was `publish`ed, by whoever stores it; without, at once. It is called once for all that is appended until
+    `unsaved` is asked.
     """
 
     def __init__(self, turn_id: str, max_bytes: int, on_append: Callable[[TurnLog], None] | None = None) -> None:
@@ -51,6 +52,7 @@ class TurnLog:
         self._frames: list[bytes] = []
         self._bytes = 0
         self._published = 0
+        self._told = False  # whether `on_append` knows of everything that is not stored
         self._terminal: Done | Error | None = None
         self._sealed = False
         self._closed = False
@@ -106,17 +108,17 @@ class TurnLog:
                 raise LogFull(f"{self._max_bytes} bytes")
             self._frames.append(frame)
             self._bytes += len(frame)
+            told, self._told = self._told, True
             if terminal is None and self._on_append is not None:
                 sleepers = None
             else:
                 self._terminal = terminal
                 self._closed = terminal is not None
                 sleepers = self._publish(len(self._frames))
-        if sleepers is None:
-            if self._on_append is not None:
-                self._on_append(self)
-        else:
+        if sleepers is not None:
             _wake(sleepers)
+        elif self._on_append is not None and not told:
+            self._on_append(self)
 
     def take_over(self, frames: list[bytes], terminal: Done | Error | None = None) -> None:
         """Appends frames that another instance has stored, and closes the log behind its terminal."""
@@ -138,6 +140,7 @@ class TurnLog:
     def unsaved(self) -> Unsaved | None:
         """What waits to be stored and published; None where nothing does."""
         with self._lock:
+            self._told = False
             waiting = self._frames[self._published :]
             if not waiting or self._sealed or self._closed:
                 return None

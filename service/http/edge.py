@@ -45,23 +45,32 @@ async def protect(message: Message, scope: Scope) -> None:
         headers.setdefault("Cache-Control", "no-store")
 
 
-def speaks_contract(connection: AnyConnection, _: BaseRouteHandler) -> None:
-    """A client may name the versions that it understands; without the header it takes what there is.
+def require_contract(asked: str | None) -> None:
+    """A client may name the versions that it understands, in `Turn-Contract`; without the header it takes what there is.
 
     Raises:
         Rejected: 406 with the list, where none of them is spoken here.
     """
-    asked = connection.headers.get("turn-contract")
     if asked is not None and CONTRACT not in {version.strip() for version in asked.split(",")}:
         raise not_spoken()
 
 
+def speaks_contract(connection: AnyConnection, _: BaseRouteHandler) -> None:
+    """`require_contract` as a guard."""
+    require_contract(connection.headers.get("turn-contract"))
+
+
+def trace_id_in(traceparent: str | None) -> str:
+    """The trace id for a request's problem document and our log: the caller's where there is one, else made up."""
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    return match[1] if match else secrets.token_hex(16)
+
+
 def trace_id_of(connection: AnyConnection) -> str:
-    """The trace id of a request, for its problem document and our log: the caller's where there is one, else made up."""
+    """The trace id of a request, the same however often it is asked for."""
     known = connection.scope.setdefault("lastword.trace_id", "")  # type: ignore[typeddict-item]
     if not known:
-        match = _TRACEPARENT.fullmatch(connection.headers.get("traceparent", ""))
-        known = connection.scope["lastword.trace_id"] = match[1] if match else secrets.token_hex(16)  # type: ignore[typeddict-unknown-key]
+        known = connection.scope["lastword.trace_id"] = trace_id_in(connection.headers.get("traceparent"))  # type: ignore[typeddict-unknown-key]
     return str(known)
 
 

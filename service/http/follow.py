@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 from litestar import Response
 
+from lastword.errors import WireError
+from lastword.ids import parse_frame_id
 from lastword.wire import encode_json
 from service import problems
 from service.http.problem import problem
@@ -148,3 +150,32 @@ async def cancelled(service: TurnService, turn_id: str) -> Response[bytes]:
         await service.cancel_elsewhere(turn_id)
         return await looked_at(service, turn_id, status=202)
     return await looked_at(service, turn_id, status=200)
+
+
+def cursor_of(turn_id: str, last_event_id: str | None, after: str | None) -> int:
+    """The event behind which a client continues: a number, or an event's id; the header goes first. 0 where it names none.
+
+    Raises:
+        Rejected: 400, where that is no place in this turn.
+    """
+    text = last_event_id if last_event_id is not None else after
+    if not text:
+        return 0
+    if text.isascii() and text.isdigit() and len(text) <= 15:
+        return int(text)
+    try:
+        named, seq = parse_frame_id(text)
+    except WireError as error:
+        raise problems.invalid(str(error)) from error
+    if named != turn_id:
+        raise problems.invalid("The event id belongs to another turn.")
+    return seq
+
+
+async def owner_of(service: TurnService, turn_id: str) -> str | None:
+    """The caller that a turn belongs to; None where there is no such turn."""
+    turn = service.directory.find(turn_id)
+    if turn is not None and turn.stored:
+        return turn.caller
+    stored = await service.read(lambda: service.deps.store.find_turn(turn_id))
+    return stored.caller if stored else None

@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
 from sqlalchemy.exc import SQLAlchemyError
 
 from lastword import CONTRACT, __version__
 from service import problems
+from service.http.documented import json_object, refusals, text
 from service.http.turns import service_of
+from service.service import TurnService
 
 _TEXT_SUFFIXES = frozenset({".md", ".markdown", ".txt", ".html", ".htm", ".json"})
 _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
@@ -24,7 +27,12 @@ async def live() -> dict[str, str]:
     return {"status": "ok", "version": __version__}
 
 
-@get("/health/ready", summary="Whether turns are taken", tags=["house"])
+@get(
+    "/health/ready",
+    summary="Whether turns are taken",
+    tags=["house"],
+    responses={503: ResponseSpec(dict[str, str], description="Not now; `status` says why.", generate_examples=False)},
+)
 async def ready(state: State) -> Response[dict[str, str]]:
     """503 while the index is built, while draining, and where the database cannot be reached."""
     service = service_of(state)
@@ -37,20 +45,29 @@ async def ready(state: State) -> Response[dict[str, str]]:
     return Response({"status": why or "ok"}, status_code=503 if why else 200)
 
 
-@get("/metrics", summary="Prometheus metrics", tags=["house"])
+@get("/metrics", summary="Prometheus metrics", tags=["house"], responses={200: text("Prometheus text.")})
 async def metrics(state: State) -> Response[bytes]:
     """The Prometheus text."""
     service = service_of(state)
     body = await service.read(service.metrics.render)
-    return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(body, media_type="text/plain; version=0.0.4")
 
 
-@get("/.well-known/turn-contract", summary="Versions and limits", tags=["house"])
+@get(
+    "/.well-known/turn-contract",
+    summary="Versions and limits",
+    tags=["house"],
+    responses={200: json_object("What a client may rely on.")},
+)
 async def turn_contract(state: State) -> Response[bytes]:
     """What a client may rely on here."""
-    service = service_of(state)
+    return Response(msgspec.json.encode(contract_document(service_of(state))), media_type="application/json")
+
+
+def contract_document(service: TurnService) -> dict[str, Any]:
+    """What a client may rely on: versions, limits, durations, durability."""
     settings = service.deps.settings
-    body: dict[str, Any] = {
+    return {
         "versions": [CONTRACT],
         "service": msgspec.to_builtins(service.deps.info),
         "routes": service.deps.routes.names,
@@ -68,17 +85,21 @@ async def turn_contract(state: State) -> Response[bytes]:
         "retention": {"logMs": settings.log_retention_s * 1000, "turnMs": settings.turn_retention_s * 1000},
         "durability": {"accepted": "fsync", "ack": "fsync", "chunks": "stored before they are shown", "terminal": "fsync"},
     }
-    return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-@get("/docs/{path:path}", summary="A document of the corpus", tags=["house"])
+@get(
+    "/docs/{path:path}",
+    summary="A document of the corpus",
+    tags=["house"],
+    responses={200: text("The document."), **refusals(400, 404)},
+)
 async def document(path: Path, state: State) -> Response[bytes]:
     """The text of a document that has no URL of its own, so that a source can be opened."""
     service = service_of(state)
     relative = str(path).lstrip("/")
     body = await service.read(lambda: _read_document(state.corpus(), relative))
     # As plain text whatever it is: a document of the corpus must not run scripts in the service's origin.
-    return Response(body, media_type="text/plain; charset=utf-8", headers={"X-Content-Type-Options": "nosniff"})
+    return Response(body, media_type="text/plain", headers={"X-Content-Type-Options": "nosniff"})
 
 
 def _read_document(corpus: Path, relative: str) -> bytes:

@@ -10,12 +10,11 @@ import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
+from service.http.documented import PROBLEM_TYPE
 from service.http.edge import trace_id_of
 from service.problems import Rejected
 
 logger = logging.getLogger(__name__)
-
-PROBLEM_TYPE = "application/problem+json"
 
 
 def problem(rejected: Rejected, trace_id: str) -> Response[bytes]:

@@ -104,17 +104,17 @@ def stored_stream(service: TurnService, turn_id: str, frames: bytes, *, replayed
 
 
 class EventStream(Response[None]):
-    """The response over some frames."""
+    """The response over some frames. Who sends them in another way takes `frames`, and closes them when the client has gone."""
 
     def __init__(self, service: TurnService, frames: Frames, turn_id: str, *, replayed: bool) -> None:
         super().__init__(None, status_code=200, media_type=MEDIA_TYPE, headers=stream_headers(turn_id, replayed=replayed))
-        self._frames = frames
+        self.frames = frames
         self._service = service
 
     def to_asgi_response(self, app: Any, request: Any, **kwargs: Any) -> ASGIResponse:
         """What the framework calls to send it."""
         headers = {**(kwargs.get("headers") or {}), **self.headers}
-        return _Delivery(self._service, self._frames, headers)
+        return _Delivery(self._service, self.frames, headers)
 
 
 class _Delivery(ASGIResponse):

@@ -10,15 +10,14 @@ from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.params import JSONBody, Parameter
 
-from lastword.errors import WireError
 from lastword.events import TurnRequest
-from lastword.ids import parse_frame_id
 from lastword.wire import encode_json
 from service import problems
 from service.access.callers import require
 from service.access.grants import Scope
 from service.clock import Anchor
-from service.http.follow import begun, cancelled, followed, looked_at
+from service.http.documented import json_object, nothing, refusals, stream, turn_state
+from service.http.follow import begun, cancelled, cursor_of, followed, looked_at, owner_of
 from service.run.turn import Ask
 from service.service import TurnService
 
@@ -49,6 +48,10 @@ async def stamp(request: HttpRequest) -> None:
     before_request=stamp,
     summary="Ask a question; the answer is a stream of events",
     tags=["turns"],
+    responses={
+        200: stream("The turn was acknowledged: its events."),
+        **refusals(400, 401, 403, 404, 406, 409, 410, 413, 422, 429, 503),
+    },
 )
 async def create_turn(
     request: HttpRequest,
@@ -75,7 +78,16 @@ async def create_turn(
     return await begun(service, turn)
 
 
-@get("/v1/turns/{turn_id:str}/events", summary="Follow or replay a turn's events", tags=["turns"])
+@get(
+    "/v1/turns/{turn_id:str}/events",
+    summary="Follow or replay a turn's events",
+    tags=["turns"],
+    responses={
+        200: stream("The events behind the cursor, then live."),
+        204: nothing("The cursor is at the terminal."),
+        **refusals(400, 401, 403, 404, 406, 409, 410, 503),
+    },
+)
 async def follow_turn(
     request: HttpRequest,
     turn_id: str,
@@ -88,22 +100,7 @@ async def follow_turn(
     """The log from its start, or behind a cursor, then live. 204 where the cursor is at the terminal."""
     service = service_of(state)
     await _owned(service, request, turn_id, Scope.READ)
-    return await followed(service, turn_id, after=_cursor(turn_id, last_event_id, after))
-
-
-def _cursor(turn_id: str, last_event_id: str | None, after: str | None) -> int:
-    text = last_event_id if last_event_id is not None else after
-    if not text:
-        return 0
-    if text.isascii() and text.isdigit() and len(text) <= 15:
-        return int(text)
-    try:
-        named, seq = parse_frame_id(text)
-    except WireError as error:
-        raise problems.invalid(str(error)) from error
-    if named != turn_id:
-        raise problems.invalid("The event id belongs to another turn.")
-    return seq
+    return await followed(service, turn_id, after=cursor_of(turn_id, last_event_id, after))
 
 
 async def caller_of(service: TurnService, request: HttpRequest, scope: Scope) -> str:
@@ -124,17 +121,16 @@ async def caller_of(service: TurnService, request: HttpRequest, scope: Scope) ->
 async def _owned(service: TurnService, request: HttpRequest, turn_id: str, scope: Scope) -> None:
     """Raises 401, 403, or 404 where the turn is not this caller's."""
     caller = await caller_of(service, request, scope)
-    turn = service.directory.find(turn_id)
-    if turn is not None and turn.stored:
-        owner: str | None = turn.caller
-    else:
-        stored = await service.read(lambda: service.deps.store.find_turn(turn_id))
-        owner = stored.caller if stored else None
-    if owner != caller:
+    if await owner_of(service, turn_id) != caller:
         raise problems.not_found("turn")
 
 
-@get("/v1/turns/{turn_id:str}", summary="A turn's state, and its terminal once there is one", tags=["turns"])
+@get(
+    "/v1/turns/{turn_id:str}",
+    summary="A turn's state, and its terminal once there is one",
+    tags=["turns"],
+    responses={200: turn_state("The turn."), **refusals(400, 401, 403, 404, 406)},
+)
 async def look_at_turn(request: HttpRequest, turn_id: str, state: State) -> Response[bytes]:
     """JSON with `turnId`, `state`, `lastSeq`, and `terminal`."""
     service = service_of(state)
@@ -142,7 +138,17 @@ async def look_at_turn(request: HttpRequest, turn_id: str, state: State) -> Resp
     return await looked_at(service, turn_id)
 
 
-@post("/v1/turns/{turn_id:str}/cancel", status_code=202, summary="Stop a turn", tags=["turns"])
+@post(
+    "/v1/turns/{turn_id:str}/cancel",
+    status_code=202,
+    summary="Stop a turn",
+    tags=["turns"],
+    responses={
+        200: turn_state("It had ended."),
+        202: turn_state("It was told to stop."),
+        **refusals(400, 401, 403, 404, 406, 503),
+    },
+)
 async def cancel_turn(request: HttpRequest, turn_id: str, state: State) -> Response[bytes]:
     """202 while it runs; 200 with the terminal once it has ended. Idempotent."""
     service = service_of(state)
@@ -150,7 +156,12 @@ async def cancel_turn(request: HttpRequest, turn_id: str, state: State) -> Respo
     return await cancelled(service, turn_id)
 
 
-@get("/v1/conversations/{conversation_id:str}", summary="The canonical messages of a conversation", tags=["conversations"])
+@get(
+    "/v1/conversations/{conversation_id:str}",
+    summary="The canonical messages of a conversation",
+    tags=["conversations"],
+    responses={200: json_object("The messages."), **refusals(400, 401, 403, 404, 406)},
+)
 async def look_at_conversation(
     request: HttpRequest,
     conversation_id: str,

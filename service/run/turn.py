@@ -31,12 +31,13 @@ from service.turn.timings import NS_PER_MS
 
 
 class Ask(Struct, frozen=True, kw_only=True):
-    """What a client asked for, as the HTTP side understood it."""
+    """What a client asked for, as the HTTP side understood it. `grant` is set where an application around us has found out who asks."""
 
     request: TurnRequest
     bearer: str | None
     idempotency_key: str | None
     payload_sha256: str
+    grant: Grant | None = None
 
 
 class Turn:

@@ -23,7 +23,7 @@ from lastword.states import PHASE_OF, STAGE_OF, Stage
 from service.routes import Retrieval, Route
 from service.settings import ServiceSettings
 from service.turn.failures import REASON_OF, FailureKind
-from service.turn.policy import Budget, Closed, decide
+from service.turn.policy import RETRYABLE_BY_CLIENT, Budget, Closed, decide
 
 DOCS = Path(__file__).parent
 _PART = re.compile(r"(<!-- generated:(\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -52,22 +52,59 @@ def stages() -> str:
     return table(["phase", "key in `stageTimings`", "states whose time it is"], rows)
 
 
+_SITUATIONS = {
+    "tries left": (Closed(), 1, True),
+    "no try left, a cheaper tier": (Closed(), 0, True),
+    "neither": (Closed(), 0, False),
+    "a tool changed something": (Closed(side_effects=True), 1, True),
+    "text visible": (Closed(visible=True), 1, True),
+}
+"""Situation: what closes the window, tries left in the tier, and whether there is a cheaper one."""
+
+
 def policy() -> str:
-    """What the policy decides for every kind of failure, in four situations."""
-    plenty = Budget(attempts_left=1, left_ms=10_000, wait_ms=100)
-    spent = Budget(attempts_left=0, left_ms=10_000, wait_ms=100)
-    rows = []
+    """What the policy decides in every situation. Kinds that are decided alike stand together; a slash parts routes with a safe answer from those without."""
+    rows: dict[tuple[str, ...], list[FailureKind]] = {}
     for kind in FailureKind:
-        cells = [
-            decide(kind, closed=Closed(), budget=plenty, cheaper_tier=True, fallback=True),
-            decide(kind, closed=Closed(), budget=spent, cheaper_tier=True, fallback=True),
-            decide(kind, closed=Closed(), budget=spent, cheaper_tier=False, fallback=True),
-            decide(kind, closed=Closed(), budget=spent, cheaper_tier=False, fallback=False),
-            decide(kind, closed=Closed(visible=True), budget=plenty, cheaper_tier=True, fallback=True),
-        ]
-        rows.append([f"`{kind.value}`", f"`{REASON_OF[kind].value}`", *(cell.value for cell in cells)])
-    head = ["failure", "`reason`", "tries left", "tries spent", "no cheaper tier", "no safe answer", "text visible"]
-    return table(head, rows)
+        cells = []
+        for closed, attempts, cheaper in _SITUATIONS.values():
+            budget = Budget(attempts_left=attempts, left_ms=10_000, wait_ms=100)
+            decided = [
+                decide(kind, closed=closed, budget=budget, cheaper_tier=cheaper, fallback=safe).value for safe in (True, False)
+            ]
+            cells.append(" / ".join(dict.fromkeys(f"`{word}`" for word in decided)))
+        rows.setdefault(tuple(cells), []).append(kind)
+    return table(
+        ["failure", *_SITUATIONS], [[", ".join(f"`{kind.value}`" for kind in kinds), *cells] for cells, kinds in rows.items()]
+    )
+
+
+def policy_budget() -> str:
+    """What the time that is left does to a transient failure."""
+    rows = []
+    for text, left_ms, wait_ms in (
+        ("the pause fits", 1_000, 999),
+        ("the pause takes all that is left, or more", 1_000, 1_000),
+        ("nothing is left", 0, 0),
+    ):
+        cells = []
+        for cheaper in (True, False):
+            budget = Budget(attempts_left=1, left_ms=left_ms, wait_ms=wait_ms)
+            decided = decide(FailureKind.OVERLOADED, closed=Closed(), budget=budget, cheaper_tier=cheaper, fallback=True)
+            cells.append(f"`{decided.value}`")
+        rows.append([text, *cells])
+    return table(["time", "a cheaper tier", "none"], rows)
+
+
+def reasons() -> str:
+    """The contract's reason for each kind of failure, and whether asking again may help a client that got an `error`."""
+    return table(
+        ["failure", "`reason`", "`retryable`"],
+        [
+            [f"`{kind.value}`", f"`{REASON_OF[kind].value}`", "yes" if kind in RETRYABLE_BY_CLIENT else "no"]
+            for kind in FailureKind
+        ],
+    )
 
 
 def routes() -> str:
@@ -108,6 +145,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "states": lambda: f"```mermaid\n{states.diagram()}```\n",
     "stages": stages,
     "policy": policy,
+    "policy_budget": policy_budget,
+    "reasons": reasons,
     "routes": routes,
     "cases": cases,
     "retrieval": retrieval,

@@ -263,10 +263,7 @@ class AnthropicCall:
         self._blocks[event.index] = block
         if block["type"] == "text" and block.get("text"):
             yield TextDelta(block["text"])
-        if block["type"] == "web_search_tool_result" and isinstance(block.get("content"), list):
-            for result in block["content"]:
-                if isinstance(result.get("url"), str):
-                    yield Evidence(url=result["url"], title=result.get("title"))
+        yield from _found(block)
 
     def _extend_block(self, event: RawContentBlockDeltaEvent) -> Iterator[ModelEvent]:
         block, delta = self._blocks.setdefault(event.index, {"type": "text", "text": ""}), event.delta
@@ -284,9 +281,7 @@ class AnthropicCall:
             case "citations_delta":
                 citation = delta.citation.model_dump(mode="json", exclude_unset=True)
                 block["citations"] = [*(block.get("citations") or []), citation]
-                url = citation.get("url") or citation.get("source")
-                if isinstance(url, str):
-                    yield Evidence(url=url, title=citation.get("title"))
+                yield from _cited(citation)
 
     def _end_block(self, index: int) -> Iterator[ModelEvent]:
         block = self._blocks.get(index, {})
@@ -300,6 +295,28 @@ class AnthropicCall:
             self._broken_input = self._broken_input or not isinstance(block["input"], dict)
         if block.get("type") == "tool_use" and isinstance(block.get("input"), dict):
             yield ToolUse(id=block["id"], name=block["name"], input=block["input"])
+
+
+# --- evidence
+
+
+def _cited(citation: dict[str, Any]) -> Iterator[Evidence]:
+    """The source that a citation names. Places in a document that was sent along have no address, so they are none."""
+    url = citation.get("url") or citation.get("source")
+    if isinstance(url, str):
+        yield Evidence(url=url, title=citation.get("title"))
+
+
+def _found(block: dict[str, Any]) -> Iterator[Evidence]:
+    """The pages that the provider's own tools have found or fetched. A search or a fetch that failed has none."""
+    content = block.get("content")
+    if block["type"] == "web_search_tool_result" and isinstance(content, list):
+        for result in content:
+            if isinstance(result.get("url"), str):
+                yield Evidence(url=result["url"], title=result.get("title"))
+    elif block["type"] == "web_fetch_tool_result" and isinstance(content, dict) and isinstance(content.get("url"), str):
+        fetched = content.get("content")
+        yield Evidence(url=content["url"], title=fetched.get("title") if isinstance(fetched, dict) else None)
 
 
 # --- requests

@@ -21,7 +21,7 @@ class Size(Struct, frozen=True, kw_only=True):
 
     rounds: int = 5
     fast_turns: int = 16
-    fast_pieces: int = 1000
+    fast_pieces: int = 3000
     paced_turns: int = 100
     paced_pieces: int = 250
     model_turns: int = 16
@@ -186,7 +186,7 @@ def viewers(size: Size, folder: Path, tell: Tell) -> list[Table]:
         collector = stack.enter_context(programs.helper("fake_collector", folder))
         server = stack.enter_context(programs.ours(folder, collector.port))
         tell("making finished turns")
-        script = Script(size.fast_pieces // 4, 0)
+        script = Script(size.fast_pieces // 12, 0)
         turns = asyncio.run(load.together(_ask(server.port, script), 20))
         broken = broken_of(turns, script.n)
         rows = []

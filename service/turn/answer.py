@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(r"`+|[ \t\r\n\f\v\u00a0]+|\[|【|[^`\[【 \t\r\n\f\v\u00a0]+")
+_WORD = r"[^`\[【 \t\r\n\f\v\u00a0]+"
+_TOKEN = re.compile(
+    rf"`+|[ \t\r\n\f\v\u00a0]+|\[|【|{_WORD}(?: {_WORD})*"
+)  # words with one blank between them are as they should be: one token
 _MARKER = re.compile(r"\[\^?\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\]|【[^】\n]{0,80}】")
 _MARKER_PREFIX = re.compile(r"\[\^?(?:\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\s*[,;\u2013-]?\s*)?|【[^】\n]{0,80}")
 _MAX_HELD = 128

@@ -47,6 +47,8 @@ def scalar_text(text: str) -> str:
 def encode_json(value: object) -> bytes:
     """JSON of an event or a record, on one line, with every line separator escaped."""
     data = _ENCODER.encode(value)
+    if data.isascii():
+        return data
     for raw, escaped in _ESCAPES:
         if raw in data:
             data = data.replace(raw, escaped)

@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from lastword.events import Done, Error, Known
+from lastword.events import Ack, Chunk, Done, Error, Known
 from lastword.wire import encode_event
 
 MAX_READ_BYTES = 64 * 1024
 """How much a cursor hands out at a time, in bytes (more only where one frame is larger)."""
+
+
+_OPEN = (Ack, Chunk)  # a union would be built anew for every chunk
 
 
 class LogFull(Exception):
@@ -98,7 +101,7 @@ class TurnLog:
             ValueError: the sequence number is not the next one.
         """
         frame = encode_event(event)
-        terminal = event if isinstance(event, Done | Error) else None
+        terminal = None if isinstance(event, _OPEN) else event
         with self._lock:
             if self._closed:
                 raise LogClosed(self.turn_id)

@@ -18,6 +18,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 BUSY_TIMEOUT_MS = 10_000
+CHECKPOINT_PAGES = 8_000
+"""Pages in SQLite's log before they are moved into the database, about 32 MB: a checkpoint holds up every stream, so there are few."""
 POOL_SIZE = 8
 POOL_OVERFLOW = 24
 POOL_WAIT_S = 10.0
@@ -58,7 +60,8 @@ def _is_sqlite(url: str) -> bool:
 def _set_up_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+    for pragma in (*pragmas, f"busy_timeout={BUSY_TIMEOUT_MS}", f"wal_autocheckpoint={CHECKPOINT_PAGES}"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

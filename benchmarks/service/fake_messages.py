@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-import sys
 
 from benchmarks.service.script import piece, script_of
+from benchmarks.service.tiny_http import serve
 
-_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nrequest-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
 _BATCH = 64
 
@@ -44,30 +42,17 @@ def _question(body: bytes) -> str:
     return content if isinstance(content, str) else str(content[-1]["text"])
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = _LENGTH.search(head)
-            script = script_of(_question(await reader.readexactly(int(length[1]) if length else 0)))
-            writer.write(_HEAD + _chunked(_BEGIN))
-            for at in range(0, script.n, 1 if script.pace_ms else _BATCH):
-                if script.pace_ms:
-                    await asyncio.sleep(script.pace_ms / 1000)
-                count = 1 if script.pace_ms else min(_BATCH, script.n - at)
-                writer.write(_chunked(b"".join(_delta() for _ in range(count))))
-                await writer.drain()
-            writer.write(_chunked(_END) + b"0\r\n\r\n")
-            await writer.drain()
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass  # the caller has gone
-    finally:
-        writer.close()
-
-
-async def _serve(port: int) -> None:
-    server = await asyncio.start_server(_answer, "127.0.0.1", port, backlog=2048)
-    await server.serve_forever()
+async def _answer(body: bytes, writer: asyncio.StreamWriter) -> None:
+    script = script_of(_question(body))
+    writer.write(_HEAD + _chunked(_BEGIN))
+    for at in range(0, script.n, 1 if script.pace_ms else _BATCH):
+        if script.pace_ms:
+            await asyncio.sleep(script.pace_ms / 1000)
+        count = 1 if script.pace_ms else min(_BATCH, script.n - at)
+        writer.write(_chunked(b"".join(_delta() for _ in range(count))))
+        await writer.drain()
+    writer.write(_chunked(_END) + b"0\r\n\r\n")
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1])))
+    serve(_answer)

@@ -109,19 +109,20 @@ def bridges(size: Size, folder: Path, tell: Tell) -> list[Table]:
             lanes.append(_Lane(name, lambda script, port=server.port: _ask(port, script)))
         server = stack.enter_context(programs.ours(folder, collector.port))
         lanes.append(_Lane("lastword", lambda script, port=server.port: _ask(port, script)))
-        return [_fast(lanes, size, tell), _paced(lanes, size, tell)]
+        fast = _throughput("no pacing", lanes, Script(size.fast_pieces, 0), size.fast_turns, size.rounds, tell)
+        return [fast, _paced(lanes, size, tell)]
 
 
-def _fast(lanes: list[_Lane], size: Size, tell: Tell) -> Table:
-    script = Script(size.fast_pieces, 0)
+def _throughput(name: str, lanes: list[_Lane], script: Script, turns: int, rounds: int, tell: Tell) -> Table:
+    """Chunks a second of many turns at a time, without a pause."""
     figures: dict[str, list[dict[str, float]]] = {lane.name: [] for lane in lanes}
     broken = 0
-    for _, lane in _rounds(lanes, size.rounds, lambda text: tell(f"no pacing, {text}")):
-        seen = asyncio.run(load.together(lane.wanted(script), size.fast_turns))
+    for _, lane in _rounds(lanes, rounds, lambda text: tell(f"{name}, {text}")):
+        seen = asyncio.run(load.together(lane.wanted(script), turns))
         broken += broken_of(seen, script.n)
         figures[lane.name].append({"chunks/s": load.per_second(seen)})
-    what = f"{size.fast_turns} turns at a time of {script.n} chunks, no pacing"
-    return Table(name="no pacing", what=what, rows=_medians(lanes, figures), broken=broken)
+    what = f"{turns} turns at a time of {script.n} chunks, no pacing"
+    return Table(name=name, what=what, rows=_medians(lanes, figures), broken=broken)
 
 
 def _paced(lanes: list[_Lane], size: Size, tell: Tell) -> Table:
@@ -170,14 +171,7 @@ def providers(size: Size, folder: Path, tell: Tell) -> list[Table]:
         for lane in lanes:  # what is imported at the first request is not measured
             asyncio.run(load.together(lane.wanted(Script(5, 0)), 2))
         script = Script(size.model_pieces, 0)
-        figures: dict[str, list[dict[str, float]]] = {lane.name: [] for lane in lanes}
-        broken = 0
-        for _, lane in _rounds(lanes, size.rounds, lambda text: tell(f"through the provider, {text}")):
-            seen = asyncio.run(load.together(lane.wanted(script), size.model_turns))
-            broken += broken_of(seen, script.n)
-            figures[lane.name].append({"chunks/s": load.per_second(seen)})
-        what = f"{size.model_turns} turns at a time of {script.n} chunks from a Messages API, no pacing"
-        return [Table(name="through the provider", what=what, rows=_medians(lanes, figures), broken=broken)]
+        return [_throughput("through the provider", lanes, script, size.model_turns, size.rounds, tell)]
 
 
 def viewers(size: Size, folder: Path, tell: Tell) -> list[Table]:

@@ -1,6 +1,5 @@
 """The benchmark of the service runs whole, in its quick form, whose figures mean nothing; and its goals are judged as they should be."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,21 +7,14 @@ import pytest
 from benchmarks.service import load
 from benchmarks.service.measure import Row, Table, broken_of
 from benchmarks.service.report import as_markdown, goals
-from tests.support.product import ROOT
+from tests.support.product import captured
 
 
 @pytest.mark.timeout(150)
 def test_quick_run_measures_every_part_but_the_one_that_installs_litellm():
     """Every lane answers every turn whole; the tables and the goals are printed."""
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks.service", "--quick", "--only", "bridges", "--only", "viewers", "--only", "starts"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=140,
-        check=False,
-    )
+    parts = ("--only", "bridges", "--only", "viewers", "--only", "starts")
+    run = captured([sys.executable, "-m", "benchmarks.service", "--quick", *parts], timeout_s=140)
     assert run.returncode == 0, run.stdout + run.stderr
     assert all(f"\n| {lane} | " in run.stdout for lane in ("bare", "sse-starlette", "to_thread", "lastword", "stuck readers"))
     assert "| no turn is broken | 0 broken | met |" in run.stdout

@@ -48,6 +48,13 @@ def answers(url: str) -> bool:
         return False
 
 
+def captured(command: list[str], *, timeout_s: float, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, without input; what it printed is text."""
+    return subprocess.run(
+        command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s, check=False
+    )
+
+
 class Product:
     """Collector, service and dashboard, started by `lastword up`."""
 

@@ -3,11 +3,10 @@
 import json
 import re
 import shutil
-import subprocess
 
 import pytest
 
-from tests.support.product import ROOT
+from tests.support.product import ROOT, captured
 from tests.support.service import Service
 
 DOCUMENTED = "http://127.0.0.1:8000"
@@ -30,15 +29,7 @@ def test_documented_commands_do_what_the_page_says(service, tmp_path):
     blocks = [block for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) if "curl" in block]
     assert len(blocks) == 4
     script = f"printf '{CUT}'\n".join(blocks).replace(DOCUMENTED, service.url)
-    run = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = captured(["bash", "-euo", "pipefail", "-c", script], timeout_s=60, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     first, whole, rest, looks = run.stdout.split(CUT)
     assert first.startswith("event: ack\n")

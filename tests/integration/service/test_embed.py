@@ -1,7 +1,6 @@
 """Turns inside other frameworks: the examples of the documentation keep the contract, and the runtime for code that is not asynchronous does."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -12,7 +11,7 @@ from lastword.grammar import TurnGrammar
 from lastword.wire import decode_stream
 from service.embed import SyncTurnRuntime
 from service.settings import ServiceSettings
-from tests.support.product import ROOT, free_port
+from tests.support.product import captured, free_port
 
 LONG = {"G15", "R50", "C58", "C59"}
 OF_THE_APPLICATION = {"V73"}
@@ -42,15 +41,8 @@ def test_example_keeps_the_contract(example, tmp_path):
         "10",
     ]
     arguments += ["--strict", "--limit", "200", "--json", str(report)]
-    run = subprocess.run(
-        [sys.executable, "-m", "lastword.cli.main", *arguments, *(word for case in sorted(TRIED) for word in ("--only", case))],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=230,
-        check=False,
-    )
+    chosen = [word for case in sorted(TRIED) for word in ("--only", case)]
+    run = captured([sys.executable, "-m", "lastword.cli.main", *arguments, *chosen], timeout_s=230)
     assert run.returncode == 0, run.stdout + run.stderr
     told = {case["id"]: case["verdict"] for case in json.loads(report.read_text())["cases"]}
     assert told == dict.fromkeys(TRIED, "passed"), run.stdout

@@ -11,7 +11,7 @@ import pytest
 
 from lastword.check.case import all_cases
 from lastword.wire import decode_stream
-from tests.support.product import ROOT, free_port, wait_for
+from tests.support.product import ROOT, captured, free_port, wait_for
 from tests.support.service import QUESTION, Service
 
 SERVERS = ("uvicorn", "granian")
@@ -27,15 +27,8 @@ def test_service_keeps_the_whole_turn_contract(server, tmp_path):
     arguments = ["check", f"http://127.0.0.1:{free_port()}", "--start", f"{sys.executable} -m service"]
     arguments += ["--env-file", "service/conformance.env", "--env", f"LASTWORD_SERVICE_SERVER={server}"]
     arguments += ["--api-key", "check-one", "--other-key", "check-two", "--limited-key", "check-few"]
-    run = subprocess.run(
-        [sys.executable, "-m", "lastword.cli.main", *arguments, "--limit", str(RUN_S), "--strict", "--json", str(report)],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=RUN_S + 50,
-        check=False,
-    )
+    command = [sys.executable, "-m", "lastword.cli.main", *arguments, "--limit", str(RUN_S), "--strict", "--json", str(report)]
+    run = captured(command, timeout_s=RUN_S + 50)
     assert run.returncode == 0, run.stdout + run.stderr
     told = {case["id"]: case["verdict"] for case in json.loads(report.read_text())["cases"]}
     assert told == {case.id: "passed" for case in all_cases()}, run.stdout

@@ -34,7 +34,8 @@ def respond(answer: Answer) -> HttpResponseBase:
 
 
 def stranger() -> HttpResponse:
-    return HttpResponse(b'{"title": "Who are you?"}', status=401, headers={"WWW-Authenticate": "Bearer"})
+    problem = b'{"title": "Who are you?", "status": 401}'
+    return HttpResponse(problem, "application/problem+json", 401, headers={"WWW-Authenticate": "Bearer"})
 
 
 @csrf_exempt  # the caller presents a token; an application that uses cookies keeps Django's protection

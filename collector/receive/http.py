@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from litestar import Request, Response, post
 from litestar.datastructures import State
@@ -28,7 +28,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.metrics import Metrics
 from collector.receive.attributes import AttributeLimits
-from collector.receive.body import BodyTooLarge, BodyUnreadable, EncodingUnknown, read_body
+from collector.receive.body import CONTENT_ENCODINGS, BodyTooLarge, BodyUnreadable, EncodingUnknown, read_body
+from collector.receive.encodings import ENCODINGS, PROTOBUF, Undecodable, parse, render
 from collector.receive.records import record_rows
 from collector.receive.spans import span_rows
 from collector.store.store import StoreError
@@ -36,7 +37,6 @@ from collector.writer import QueueFull, Rows, Writer
 
 logger = logging.getLogger(__name__)
 
-PROTOBUF = "application/x-protobuf"
 DECODERS = 2
 MAX_REASONS = 3
 """Reasons for rejection that an answer names; it tells the number of all."""
@@ -53,11 +53,14 @@ class _Refused(Exception):
 
 
 class _Decoded(Struct):
-    """A request, decoded: rows to store, reasons for what was rejected, and the answer's body."""
+    """A request, decoded: rows to store, and the answer once they are."""
 
     rows: Rows
-    answer: bytes
-    rejected: int = 0
+    answer: Message
+
+
+Decode = Callable[[str, bytes], _Decoded]
+"""From a content type and a body."""
 
 
 class Receiver:
@@ -74,36 +77,36 @@ class Receiver:
         self._places = threading.BoundedSemaphore(max_requests)
         self.draining = False
 
-    async def receive(
-        self, request: Request[Any, Any, Any], signal: str, decode: Callable[[bytes], _Decoded]
-    ) -> Response[bytes]:
-        """The answer to one request."""
+    async def receive(self, request: Request[Any, Any, Any], signal: str, decode: Decode) -> Response[bytes]:
+        """The answer to one request, in the request's encoding; in protobuf where that is unknown."""
+        encoding = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        answer: Message
         try:
-            answer = await self._receive(request, decode)
+            answer = await self._receive(request, encoding, decode)
             status, headers = 200, {}
         except _Refused as refused:
-            status, answer = refused.status, Status(code=_CODES[refused.status], message=str(refused)).SerializeToString()
+            status, answer = refused.status, Status(code=_CODES[refused.status], message=str(refused))
             headers = {"Retry-After": "1"} if refused.status == 503 else {}
         self._metrics.request(signal, status)
-        return Response(answer, status_code=status, media_type=PROTOBUF, headers=headers)
+        spoken = encoding if encoding in ENCODINGS else PROTOBUF
+        return Response(render(spoken, answer), status_code=status, media_type=spoken, headers=headers)
 
-    async def _receive(self, request: Request[Any, Any, Any], decode: Callable[[bytes], _Decoded]) -> bytes:
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content_type != PROTOBUF:
-            raise _Refused(415, f"content type {content_type!r}: {PROTOBUF} is expected")
+    async def _receive(self, request: Request[Any, Any, Any], encoding: str, decode: Decode) -> Message:
+        if encoding not in ENCODINGS:
+            raise _Refused(415, f"content type {encoding!r}: {' or '.join(ENCODINGS)} is expected")
         if self.draining or not self._places.acquire(blocking=False):
             raise _Refused(503, "too many requests are in work")
         try:
             try:
                 body = await read_body(request.stream(), request.headers.get("content-encoding", ""), self._max_body_bytes)
-                decoded = await asyncio.get_running_loop().run_in_executor(self._decoders, decode, body)
+                decoded = await asyncio.get_running_loop().run_in_executor(self._decoders, decode, encoding, body)
             except BodyTooLarge:
                 raise _Refused(413, f"the body is larger than {self._max_body_bytes} bytes after inflation") from None
             except EncodingUnknown as error:
-                raise _Refused(415, f"content encoding {error}: gzip or identity is expected") from None
+                raise _Refused(415, f"content encoding {error}: {' or '.join(CONTENT_ENCODINGS)} is expected") from None
             except BodyUnreadable as error:
                 raise _Refused(400, f"the body cannot be inflated: {error}") from None
-            except (DecodeError, UnicodeDecodeError) as error:
+            except Undecodable as error:
                 raise _Refused(400, f"the body cannot be decoded: {error}") from None
             if len(decoded.rows):
                 await self._store(decoded.rows)
@@ -127,34 +130,34 @@ class Receiver:
         if (error := await committed) is not None:
             raise _Refused(503, f"the rows could not be stored: {error}")
 
-    def decode_traces(self, body: bytes) -> _Decoded:
+    def decode_traces(self, encoding: str, body: bytes) -> _Decoded:
         """Spans."""
-        rows, rejected = span_rows(ExportTraceServiceRequest.FromString(body), self._limits)
+        rows, rejected = span_rows(parse(encoding, ExportTraceServiceRequest, body), self._limits)
         answer = ExportTraceServiceResponse()
         if rejected:
             answer.partial_success.rejected_spans = len(rejected)
             answer.partial_success.error_message = _reasons(rejected)
             self._metrics.rejected("traces", len(rejected))
-        return _Decoded(Rows(spans=rows), answer.SerializeToString(), len(rejected))
+        return _Decoded(Rows(spans=rows), answer)
 
-    def decode_logs(self, body: bytes) -> _Decoded:
+    def decode_logs(self, encoding: str, body: bytes) -> _Decoded:
         """Turn records."""
-        rows, rejected, foreign = record_rows(ExportLogsServiceRequest.FromString(body))
+        rows, rejected, foreign = record_rows(parse(encoding, ExportLogsServiceRequest, body))
         answer = ExportLogsServiceResponse()
         if rejected:
             answer.partial_success.rejected_log_records = len(rejected)
             answer.partial_success.error_message = _reasons(rejected)
             self._metrics.rejected("logs", len(rejected))
         self._metrics.foreign(foreign)
-        return _Decoded(rows, answer.SerializeToString(), len(rejected))
+        return _Decoded(rows, answer)
 
-    def decode_metrics(self, body: bytes) -> _Decoded:
+    def decode_metrics(self, encoding: str, body: bytes) -> _Decoded:
         """Metrics: counted, not stored."""
-        request = ExportMetricsServiceRequest.FromString(body)
+        request = parse(encoding, ExportMetricsServiceRequest, body)
         self._metrics.points(
             sum(len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics)
         )
-        return _Decoded(Rows(), ExportMetricsServiceResponse().SerializeToString())
+        return _Decoded(Rows(), ExportMetricsServiceResponse())
 
     def close(self) -> None:
         """Ends the decoders."""

@@ -1,10 +1,16 @@
 """Receiving: what arrives is stored once, what cannot be stored is told, and nothing harms its neighbours."""
 
+import base64
 import gzip
 import json
+import random
+import re
+import resource
 
 import duckdb
 import pytest
+import zstandard
+from google.protobuf.json_format import MessageToDict
 from google.rpc.status_pb2 import Status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,10 +19,12 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from collector.receive.encodings import JSON, PROTOBUF
 from collector.store.store import Store, StoreError
 from lastword.events import CompletionStatus, Reason, TurnContent
 from tests.integration.collector.conftest import Collector, start
 from tests.support.otlp import accepted, ended, log_request, span_ids, spans
+from tests.support.product import ROOT
 
 
 def test_spans_are_stored_field_by_field(collector):
@@ -112,8 +120,19 @@ def test_record_of_a_newer_service_is_kept(collector):
     ("body", "headers", "status"),
     [
         (b"\xff\xff garbage", {}, 400),
-        (b"{}", {"content-type": "application/json"}, 415),
+        (b"<x/>", {"content-type": "text/xml"}, 415),
+        (b"{", {"content-type": "application/json"}, 400),
+        (b"[]", {"content-type": "application/json"}, 400),
+        (b"\xff", {"content-type": "application/json"}, 400),
+        (b'{"resourceSpans": 7, "resourceLogs": 7}', {"content-type": "application/json"}, 400),
+        (b'{"resourceSpans":' * 5_000, {"content-type": "application/json"}, 400),
+        (b"[" * 100_000, {"content-type": "application/json"}, 400),
+        (b"", {"content-type": "application/json"}, 200),
+        (b'{"novel": {"x": [1, null]}}', {"content-type": "application/json; charset=utf-8"}, 200),
         (b"", {"content-encoding": "br"}, 415),
+        (b"not zstd", {"content-encoding": "zstd"}, 400),
+        (zstandard.compress(random.Random(1).randbytes(9000))[:-6], {"content-encoding": "zstd"}, 400),
+        (zstandard.compress(b""), {"content-encoding": "zstd"}, 200),
         (b"not gzip", {"content-encoding": "gzip"}, 400),
         (gzip.compress(b"x" * 1000)[:-6], {"content-encoding": "gzip"}, 400),
         (b"", {}, 200),
@@ -125,8 +144,94 @@ def test_bad_body_has_a_clear_answer(collector, signal, body, headers, status):
     """Garbage, wrong types, broken gzip: a status, and a google.rpc.Status that says why."""
     response = collector.send(signal, body, **headers)
     assert response.status_code == status
+    asked = headers.get("content-type", PROTOBUF).partition(";")[0]
+    spoken = asked if asked == JSON else PROTOBUF
+    assert response.headers["content-type"].partition(";")[0] == spoken
     if status != 200:
-        assert Status.FromString(response.content).message
+        assert response.json()["message"] if spoken == JSON else Status.FromString(response.content).message
+
+
+def as_otlp_json(request):
+    """A request in OTLP's own mapping: ids in hexadecimal, 64-bit numbers as text."""
+    document = MessageToDict(request)
+
+    def hexadecimal(value):
+        if isinstance(value, dict):
+            ids = {"traceId", "spanId", "parentSpanId"}
+            return {k: base64.b64decode(v).hex() if k in ids else hexadecimal(v) for k, v in value.items()}
+        return [hexadecimal(one) for one in value] if isinstance(value, list) else value
+
+    return hexadecimal(document)
+
+
+def rich_request():
+    """Spans with everything that a row holds."""
+    request = spans(3)
+    span = request.resource_spans[0].scope_spans[0].spans[2]
+    span.parent_span_id = request.resource_spans[0].scope_spans[0].spans[0].span_id
+    span.attributes.add(key="traceId").value.string_value = "not an id"
+    span.attributes.add(key="big").value.int_value = 2**60
+    span.attributes.add(key="raw").value.bytes_value = b"\x00\xff"
+    span.attributes.add(key="list").value.array_value.values.add().double_value = 0.5
+    span.attributes.add(key="map").value.kvlist_value.values.add(key="k").value.bool_value = True
+    event = span.events.add(name="visible", time_unix_nano=span.start_time_unix_nano + 1)
+    event.attributes.add(key="n").value.int_value = 1
+    span.links.add(trace_id=b"l" * 16, span_id=b"s" * 8)
+    span.status.code, span.status.message = 2, "é世"
+    return request
+
+
+@pytest.mark.parametrize("numbers", [True, False], ids=["numbers as numbers", "numbers as text"])
+def test_json_makes_the_same_rows_as_protobuf(tmp_path, numbers):
+    """Field by field, also where a sender writes 64-bit numbers as numbers and enums by name."""
+    request = rich_request()
+    document = as_otlp_json(request)
+    if numbers:
+        for span in document["resourceSpans"][0]["scopeSpans"][0]["spans"]:
+            span["startTimeUnixNano"], span["endTimeUnixNano"] = int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"])
+            span["kind"] = 2
+    tables = []
+    for name, body, headers in (("a", request, {}), ("b", json.dumps(document).encode(), {"content-type": JSON})):
+        client, parts = start(tmp_path / name, commit_wait_ms=1)
+        with client:
+            collector = Collector(client, parts)
+            answer = collector.send("traces", body, **headers)
+            assert answer.status_code == 200
+            tables.append(collector.rows("select * from spans order by span_id"))
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 3
+
+
+def test_records_in_json_are_turns(collector):
+    """A turn record in OTLP's JSON, compressed with zstd."""
+    document = as_otlp_json(log_request(accepted("t1"), ended("t1")))
+    body = zstandard.compress(json.dumps(document).encode())
+    assert collector.send("logs", body, **{"content-type": JSON, "content-encoding": "zstd"}).json() == {}
+    assert collector.rows("select turn_id, terminal from turns") == [["t1", "done"]]
+
+
+@pytest.mark.parametrize("bad", ["", "xyz", "ab", "0" * 32])
+def test_bad_id_in_json_costs_its_own_span_only(collector, bad):
+    """It is told in the answer, in JSON, and its neighbours are stored."""
+    document = as_otlp_json(spans(3))
+    document["resourceSpans"][0]["scopeSpans"][0]["spans"][1]["traceId"] = bad
+    answer = collector.send("traces", json.dumps(document).encode(), **{"content-type": JSON}).json()
+    assert answer["partialSuccess"]["rejectedSpans"] == "1"
+    assert "trace id" in answer["partialSuccess"]["errorMessage"]
+    assert collector.rows("select count(*) from spans") == [[2]]
+
+
+@pytest.mark.parametrize("size", [50_000_000, 400_000_000])
+def test_zstd_bomb_is_refused_before_it_explodes(tmp_path, size):
+    """As a bomb of gzip is."""
+    client, parts = start(tmp_path, max_body_bytes=100_000)
+    with client:
+        collector = Collector(client, parts)
+        bomb = zstandard.ZstdCompressor(level=3).compress(bytes(size))
+        assert len(bomb) < 100_000
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert collector.send("traces", bomb, **{"content-encoding": "zstd"}).status_code == 413
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB: far below what it inflates to
 
 
 def test_bomb_is_refused_before_it_explodes(tmp_path):
@@ -269,3 +374,11 @@ def test_real_exporter_delivers(tmp_path):
         assert json.loads(row[4]) == [{"name": "happened", "timeNs": 7, "attributes": {"k": 1}}]
     finally:
         program.stop()
+
+
+def test_span_of_the_documentation_is_stored(collector):
+    """The body of the page's curl command, as it stands there."""
+    page = (ROOT / "docs" / "otlp.md").read_text(encoding="utf-8")
+    body = re.search(r"-d '(\{.*?\})'\n", page, re.DOTALL)[1]
+    assert collector.send("traces", body.encode(), **{"content-type": JSON}).status_code == 200
+    assert collector.rows("select name, duration_ms from spans where name = 'by hand'") == [["by hand", 500]]

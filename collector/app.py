@@ -21,7 +21,9 @@ from collector.receive.attributes import AttributeLimits
 from collector.settings import CollectorSettings
 from collector.sql import http as sql
 from collector.sql.surface import QueryError, SqlSurface
-from collector.store.store import Appended, Store
+from collector.store.append import Appended
+from collector.store.publisher import Publisher
+from collector.store.store import Store
 from collector.writer import Writer
 from lastword import __version__
 
@@ -39,6 +41,7 @@ class Parts:
             memory_limit_mib=settings.memory_limit_mib,
             threads=settings.threads,
             abandoned_grace_ms=settings.abandoned_grace_ms,
+            dedup_keys=settings.dedup_keys,
         )
         self._last_commit_s = 0.0
         self.writer = Writer(
@@ -46,8 +49,10 @@ class Parts:
             queue_rows=settings.queue_rows,
             commit_rows=settings.commit_rows,
             commit_wait_ms=settings.commit_wait_ms,
+            hot_rows=settings.hot_rows,
             observe=self._committed,
         )
+        self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms)
         self.receiver = otlp.Receiver(
             self.writer,
             self.metrics,
@@ -66,9 +71,21 @@ class Parts:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         self.metrics.gauge("lastword_writer_waiting_rows", "Rows that wait for a commit.", lambda: self.writer.waiting_rows)
 
-    def _committed(self, appended: Appended, seconds: float) -> None:
-        self._last_commit_s = seconds
-        self.metrics.committed(appended, seconds)
+        self.metrics.gauge("lastword_hot_rows", "Rows that are not published yet.", lambda: self.store.hot_rows)
+        for name, text, read in (
+            ("lastword_segments", "Segments that count.", lambda: self.publisher.state.segments),
+            ("lastword_segment_bytes", "Bytes of the segments that count.", lambda: self.publisher.state.bytes),
+            ("lastword_publish_seconds", "Length of the last publication.", lambda: self.publisher.state.seconds),
+            ("lastword_publish_failures", "Publications that failed since the start.", lambda: self.publisher.state.failures),
+        ):
+            self.metrics.gauge(name, text, read)
+
+    def _committed(self, appended: Appended | None, seconds: float) -> None:
+        if appended is None:
+            self.metrics.commit_failed()
+        else:
+            self._last_commit_s = seconds
+            self.metrics.committed(appended, seconds)
 
     def lag_ms(self) -> int:
         """How long a row waits until it can be queried, in milliseconds, by the last commit."""
@@ -79,9 +96,10 @@ class Parts:
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     def close(self) -> None:
-        """Commits what was received, then closes the file."""
+        """Commits and publishes what was received, then closes the file."""
         self.receiver.draining = True
         self.receiver.close()
+        self.publisher.close()
         self.writer.close()
         self.surface.close()
         self._readers.shutdown()

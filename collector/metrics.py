@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from collector.store.store import Appended
+from collector.store.append import Appended
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
@@ -28,6 +28,9 @@ class Metrics:
             "lastword_log_records_foreign", "Log records that are no turn records; not stored.", registry=self.registry
         )
         self._points = Counter("lastword_metrics_received", "Metrics received; not stored.", registry=self.registry)
+        self._failed = Counter(
+            "lastword_commits_failed", "Commits that failed; their senders were answered 503.", registry=self.registry
+        )
         self._commit = Histogram("lastword_commit_seconds", "Length of a commit.", buckets=_SECONDS, registry=self.registry)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:
@@ -45,6 +48,10 @@ class Metrics:
             self._stored.labels(table).inc(rows)
         for table, rows in appended.duplicates.items():
             self._duplicates.labels(table).inc(rows)
+
+    def commit_failed(self) -> None:
+        """A commit failed, and nothing of it is stored."""
+        self._failed.inc()
 
     def rejected(self, signal: str, count: int) -> None:
         """Items of a request cannot be stored."""

@@ -23,6 +23,13 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
     queue_rows: Annotated[Positive, Meta(description="Rows that wait for the writer; beyond it the answer is 503.")] = 200_000
     commit_rows: Annotated[Positive, Meta(description="Rows of one commit at most.")] = 20_000
     commit_wait_ms: Annotated[int, Meta(ge=0, description="How long a commit waits for company, in milliseconds.")] = 20
+    publish_ms: Annotated[
+        int, Meta(ge=50, description="How often rows are published to Parquet and to the catalog, in milliseconds.")
+    ] = 3000
+    hot_rows: Annotated[Positive, Meta(description="Rows that wait to be published; beyond it the answer is 503.")] = 5_000_000
+    dedup_keys: Annotated[
+        Positive, Meta(description="Keys of the latest rows kept in memory, 16 bytes each; older duplicates are found on disk.")
+    ] = 1_000_000
     max_attributes: Annotated[Positive, Meta(description="Attributes kept of one span or event.")] = 256
     max_attribute_chars: Annotated[Positive, Meta(description="Longest attribute value kept, in characters.")] = 16_384
     abandoned_grace_ms: Annotated[

@@ -1,4 +1,4 @@
-"""The one writer thread: requests wait together for the next commit.
+"""The one writer thread: requests wait together for the next commit, and whoever else has to write takes a turn between two commits.
 
 Owns the queue. A request's rows are handed in whole; its callback is called after the commit that holds them, or with the error that kept them out. Bounded in
 rows: beyond the bound a request is refused at once, and its sender tries again.
@@ -11,24 +11,23 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 from msgspec import Struct
 
-from collector.store.store import Appended, Store, StoreError
+from collector.store.append import Appended
+from collector.store.store import Store, StoreError
 from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+Batch: TypeAlias = list[Row] | pa.Table
+"""Rows of one table: as dictionaries by column, or as an Arrow table with the columns of `collector.store.tables`."""
+T = TypeVar("T")
 _SCHEMAS = {"spans": SPANS, "accepted": ACCEPTED, "ended": ENDED, "content": CONTENT}
-_IDENTITY: dict[str, Callable[[Row], object]] = {
-    "spans": lambda row: (row["trace_id"], row["span_id"]),
-    "accepted": lambda row: row["turn_id"],
-    "ended": lambda row: row["turn_id"],
-    "content": lambda row: row["turn_id"],
-}
 
 
 class QueueFull(Exception):
@@ -38,7 +37,7 @@ class QueueFull(Exception):
 class Rows(Struct, kw_only=True):
     """The rows of one request, by table."""
 
-    spans: list[Row] = []
+    spans: Batch = []
     accepted: list[Row] = []
     ended: list[Row] = []
     content: list[Row] = []
@@ -48,20 +47,25 @@ class Rows(Struct, kw_only=True):
 
 
 Done = Callable[[StoreError | None], None]
-Observe = Callable[[Appended, float], None]
+Observe = Callable[[Appended | None, float], None]
+"""Called after every commit with what it did, or with none where it failed, and with its length in seconds."""
 
 
 class Writer:
-    """Commits rows in groups. `submit` from any thread; callbacks run in the writer's thread and must be quick."""
+    """Commits rows in groups. `submit` and `call` from any thread; callbacks run in the writer's thread and must be quick."""
 
-    def __init__(self, store: Store, *, queue_rows: int, commit_rows: int, commit_wait_ms: int, observe: Observe) -> None:
+    def __init__(
+        self, store: Store, *, queue_rows: int, commit_rows: int, commit_wait_ms: int, hot_rows: int, observe: Observe
+    ) -> None:
         self._store = store
         self._queue_rows = queue_rows
         self._commit_rows = commit_rows
         self._commit_wait_s = commit_wait_ms / 1000
+        self._hot_rows = hot_rows
         self._observe = observe
         self._changed = threading.Condition()
         self._queue: deque[tuple[Rows, Done]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._waiting_rows = 0
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -76,14 +80,37 @@ class Writer:
         """Hands in the rows of one request.
 
         Raises:
-            QueueFull: too many rows wait, or the writer is closing.
+            QueueFull: too many rows wait for a commit or for their publication, or the writer is closing.
         """
         with self._changed:
-            if self._closing or (self._waiting_rows and self._waiting_rows + len(rows) > self._queue_rows):
+            full = self._waiting_rows and self._waiting_rows + len(rows) > self._queue_rows
+            if self._closing or full or self._store.hot_rows > self._hot_rows:
                 raise QueueFull
             self._queue.append((rows, done))
             self._waiting_rows += len(rows)
             self._changed.notify()
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Runs something in the writer's thread, between two commits, and returns what it returns. It must be quick: commits wait for it.
+
+        Raises:
+            StoreError: the writer has ended.
+            Exception: whatever the work raises.
+        """
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - raised where it was called
+                future.set_exception(error)
+
+        with self._changed:
+            if self._closing:
+                raise StoreError("the writer has ended")
+            self._calls.append(run)
+            self._changed.notify()
+        return future.result()
 
     def close(self) -> None:
         """Commits what waits, and ends."""
@@ -93,49 +120,67 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        while group := self._next_group():
-            error: StoreError | None = None
-            try:
-                self._commit([rows for rows, _ in group])
-            except StoreError as failure:
-                logger.error("a commit failed: %s", failure)  # noqa: TRY400 - the engine's message says it all
-                error = failure
-            except Exception as failure:  # the boundary of this thread: senders are told, and may try again
-                logger.exception("a commit failed")
-                error = StoreError(type(failure).__name__)
-            with self._changed:
-                self._waiting_rows -= sum(len(rows) for rows, _ in group)
-            for _, done in group:
-                done(error)
+        while True:
+            calls, group = self._next()
+            for call in calls:
+                call()
+            if group:
+                self._answer(group)
+            elif not calls:
+                return
 
-    def _next_group(self) -> list[tuple[Rows, Done]]:
-        """The requests of the next commit; empty at the end."""
+    def _answer(self, group: list[tuple[Rows, Done]]) -> None:
+        """Commits a group and tells its senders."""
+        error: StoreError | None = None
+        start = time.monotonic()
+        appended: Appended | None = None
+        try:
+            appended = self._commit([rows for rows, _ in group])
+        except StoreError as failure:
+            logger.error("a commit failed: %s", failure)  # noqa: TRY400 - the engine's message says it all
+            error = failure
+        except Exception as failure:  # the boundary of this thread: senders are told, and may try again
+            logger.exception("a commit failed")
+            error = StoreError(type(failure).__name__)
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
-            if not self._closing:
+            self._waiting_rows -= sum(len(rows) for rows, _ in group)
+        self._observe(appended, time.monotonic() - start)
+        for _, done in group:
+            done(error)
+
+    def _next(self) -> tuple[list[Callable[[], None]], list[tuple[Rows, Done]]]:
+        """What is to be run before the next commit, and the requests of that commit; both empty at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._calls or self._closing)
+            if not self._closing and not self._calls:
                 end = time.monotonic() + self._commit_wait_s
                 self._changed.wait_for(
-                    lambda: self._closing or self._waiting_rows >= self._commit_rows, max(0.0, end - time.monotonic())
+                    lambda: self._closing or self._calls or self._waiting_rows >= self._commit_rows,
+                    max(0.0, end - time.monotonic()),
                 )
+            calls = list(self._calls)
+            self._calls.clear()
             group: list[tuple[Rows, Done]] = []
             rows = 0
             while self._queue and (not group or rows + len(self._queue[0][0]) <= self._commit_rows):
                 group.append(self._queue.popleft())
                 rows += len(group[-1][0])
-            return group
+            return calls, group
 
-    def _commit(self, requests: list[Rows]) -> None:
-        start = time.monotonic()
+    def _commit(self, requests: list[Rows]) -> Appended:
         tables: dict[str, pa.Table] = {}
-        inside: dict[str, int] = {}
         for name, schema in _SCHEMAS.items():
-            every = [row for rows in requests for row in getattr(rows, name)]
-            unique: dict[object, Row] = {}
-            for row in every:
-                unique.setdefault(_IDENTITY[name](row), row)  # the first of a group stays, as between groups
-            inside[name] = len(every) - len(unique)
-            if unique:
-                tables[name] = pa.Table.from_pylist(list(unique.values()), schema=schema)
-        appended = self._store.append(tables)
-        duplicates = {name: appended.duplicates.get(name, 0) + inside[name] for name in inside}
-        self._observe(Appended(appended.stored, duplicates), time.monotonic() - start)
+            batches: list[Batch] = [batch for rows in requests if len(batch := getattr(rows, name))]
+            parts = [batch for batch in batches if isinstance(batch, pa.Table)]
+            loose = [row for batch in batches if not isinstance(batch, pa.Table) for row in batch]
+            if loose:
+                parts.append(_table(loose, schema))
+            if parts:
+                tables[name] = pa.concat_tables(parts)
+        return self._store.append(tables)
+
+
+def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as columns; a column that a row does not have is null."""
+    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    return pa.Table.from_arrays(columns, schema=schema)

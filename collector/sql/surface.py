@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
+from itertools import pairwise
 from typing import Any, Literal
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from collector.store.store import Store
 
 Format = Literal["arrow", "json", "csv", "parquet"]
 BATCH_ROWS = 10_000
-_READS = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+_FILE_FUNCTIONS = frozenset({"glob", "sniff_csv", "arrow_scan", "pandas_scan", "seq_scan"})
 MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
     "json": "application/json",
@@ -94,7 +95,11 @@ class SqlSurface:
 
     def _run(self, query: Query) -> Result:
         _check_statement(query.sql)
-        cursor = self._store.cursor()
+        with self._store.reading() as cursor:
+            return self._read(cursor, query)
+
+    @staticmethod
+    def _read(cursor: duckdb.DuckDBPyConnection, query: Query) -> Result:
         late = threading.Event()
 
         def interrupt() -> None:
@@ -105,7 +110,6 @@ class SqlSurface:
         timer.daemon = True
         timer.start()
         try:
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
             reader = cursor.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
             return _WRITERS[query.format](reader, query.max_rows)
         except (duckdb.Error, pa.ArrowException) as error:
@@ -114,7 +118,6 @@ class SqlSurface:
             raise _query_error(error) from error
         finally:
             timer.cancel()
-            cursor.close()  # ends the transaction
 
     def close(self) -> None:
         """Waits for the queries that run."""
@@ -124,12 +127,43 @@ class SqlSurface:
 def _check_statement(sql: str) -> None:
     try:
         statements = duckdb.extract_statements(sql)
+        if len(statements) != 1:
+            raise QueryError(400, "Bad Request", f"One statement is expected; there are {len(statements)}.")
+        words = _words(sql)
+        kind = _explained(sql, words) if statements[0].type == duckdb.StatementType.EXPLAIN else statements[0].type
     except duckdb.Error as error:
         raise _query_error(error) from error
-    if len(statements) != 1:
-        raise QueryError(400, "Bad Request", f"One statement is expected; there are {len(statements)}.")
-    if statements[0].type not in _READS:
-        raise QueryError(403, "Forbidden", f"Only queries are allowed here, not {statements[0].type.name}.")
+    if kind != duckdb.StatementType.SELECT:
+        raise QueryError(403, "Forbidden", f"Only queries are allowed here, not {kind.name}.")
+    # The engine keeps queries from every file but the store's own; those are read through tables and views.
+    for (_, word), (_, following) in pairwise(words):
+        if following == "(" and (word in _FILE_FUNCTIONS or word.startswith(("read_", "parquet_"))):
+            raise QueryError(403, "Forbidden", f"{word} reads files, and a query may only read tables and views.")
+
+
+def _words(sql: str) -> list[tuple[int, str]]:
+    """The words of a statement with where they start, in lower case and without quotes; comments are none."""
+    starts = [start for start, _ in duckdb.tokenize(sql)]
+    ends = [*starts[1:], len(sql)]
+    return [(start, sql[start:end].split(maxsplit=1)[0].lower().strip('"')) for start, end in zip(starts, ends, strict=True)]
+
+
+def _explained(sql: str, starts_and_words: list[tuple[int, str]]) -> duckdb.StatementType:
+    """The kind of the statement behind EXPLAIN. EXPLAIN ANALYZE runs it, and a COPY into the folder of segments is one that the engine would let pass."""
+    starts, words = [start for start, _ in starts_and_words], [word for _, word in starts_and_words]
+    place = 1
+    if words[place] in {"analyze", "analyse"}:
+        place += 1
+    if words[place] == "(":
+        depth = 0
+        for end in range(place, len(words)):
+            depth += (words[end] == "(") - (words[end] == ")")
+            if depth == 0:
+                break
+        # Options in parentheses stand before a statement; a query in parentheses stands alone.
+        place = end + 1 if end + 1 < len(words) else place
+    inner = duckdb.extract_statements(sql[starts[place] :])
+    return inner[0].type if len(inner) == 1 else duckdb.StatementType.INVALID
 
 
 def _query_error(error: Exception) -> QueryError:

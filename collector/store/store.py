@@ -1,142 +1,320 @@
-"""Opening the DuckDB file, and the two things done to it: append batches, and hand out read cursors.
+"""The hot file and what it says of the segments: append batches, hand out readers, and take over what was published.
 
-Owns the file and its schema. Invariants: one thread writes; what `append` returned from is on disk; a row is stored once however often it comes.
+Owns the file, its schema and the table of segments. Invariants: one thread writes (the writer's); what `append` returned from is on disk; a row is stored once however
+often it comes; a row stands either in a landing table or in a segment that counts, and changes sides in one transaction.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 from msgspec import Struct
 
-from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS, create_table
+from collector.store import migrations
+from collector.store.append import Appended, Appender
+from collector.store.rollups import ROLLUPS
+from collector.store.segments import Folder, Segment, literal, quoted
+from collector.store.tables import ACCEPTED_TABLE, TABLES, Table, create_table
+from collector.store.views import GENERATIONS, base_views, landing, people_views, published, with_grace
+from lastword import __version__
 
-SCHEMA_VERSION = 1
-_TABLES = {"spans": SPANS, "accepted": ACCEPTED, "ended": ENDED, "content": CONTENT}
-_KEYS = {
-    "spans": (("trace_id", "span_id"), "start_ns"),
-    "accepted": (("turn_id",), "started_ns"),
-    "ended": (("turn_id",), "started_ns"),
-    "content": (("turn_id",), "ended_ns"),
-}
-"""What makes a row of a table the same row, and the time that rows lie near on disk by: a resent row has the same time, so the search for
-it reads only the blocks around that time."""
+T = TypeVar("T")
+
+HOT_NAME = "hot.duckdb"
+SEGMENTS_NAME = "segments"
+CHECKPOINT_BYTES = 8 * 1024 * 1024
+"""A log longer than this is taken into the file when a generation was published, and the file is small."""
 
 
 class StoreError(Exception):
     """The store cannot be opened or written. The message says why, for the operator."""
 
 
-class Appended(Struct, frozen=True):
-    """What one commit did, by table: rows that were new, and rows that were there already."""
+class Rotation(Struct):
+    """A generation that is written no more, and a reader that sees the store as it was at that moment. The holder closes the reader."""
 
-    stored: dict[str, int]
-    duplicates: dict[str, int]
+    generation: str
+    rows: dict[str, int]
+    reader: duckdb.DuckDBPyConnection
 
 
 class Store:
-    """The DuckDB file of one collector."""
+    """The store of one collector."""
 
-    def __init__(self, folder: Path, *, memory_limit_mib: int, threads: int, abandoned_grace_ms: int) -> None:
+    def __init__(
+        self, folder: Path, *, memory_limit_mib: int, threads: int, abandoned_grace_ms: int, dedup_keys: int = 1_000_000
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "live.duckdb"
-        config: dict[str, str | bool | int | float | list[str]] = {
+        self.path = folder / HOT_NAME
+        self.folder = Folder(folder / SEGMENTS_NAME)
+        self.grace_ms = abandoned_grace_ms
+        self._dedup_keys = dedup_keys
+        self._config: dict[str, str | bool | int | float | list[str]] = {
             "autoinstall_known_extensions": "false",  # nothing is fetched, and nothing is loaded that a query names
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",  # a query must not see this process's variables
             "memory_limit": f"{memory_limit_mib}MiB",
             "threads": str(threads),
             "temp_directory": str(folder / "tmp"),
+            "checkpoint_threshold": "1GiB",  # checkpoints are written when the file is small: see `adopt`
         }
-        try:
-            self._connection = duckdb.connect(str(path), config=config)
-        except duckdb.IOException as error:
-            if "lock" in str(error).lower():
-                raise StoreError(f"{path} is in use by another collector") from error
-            raise StoreError(f"{path} cannot be opened: {error}") from error
         self._cursor_lock = threading.Lock()
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of every cursor, whatever the machine's zone is
-        self._set_up(abandoned_grace_ms)
-        # From here on the engine itself keeps queries from files, and from changing that.
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute("SET lock_configuration = true")
+        self._broken = False
+        migrations.adopt_old_name(folder, self.path)
+        self._open()
 
-    def _set_up(self, abandoned_grace_ms: int) -> None:
+    # --- opening
+
+    def _open(self) -> None:
+        try:
+            self._connection = duckdb.connect(str(self.path), config=self._config)
+        except duckdb.Error as error:
+            if "lock" in str(error).lower():
+                raise StoreError(f"{self.path} is in use by another collector") from error
+            raise StoreError(f"{self.path} cannot be opened: {error}") from error
+        try:
+            self._set_up()
+        except migrations.SchemaUnknown as error:
+            self._connection.close()
+            raise StoreError(str(error)) from error
+        except (duckdb.Error, OSError) as error:
+            self._connection.close()
+            raise StoreError(f"{self.path} cannot be read: {error}") from error
+
+    def _set_up(self) -> None:
         connection = self._connection
-        connection.execute("CREATE SCHEMA IF NOT EXISTS store")
-        connection.execute("CREATE TABLE IF NOT EXISTS store.meta (key VARCHAR, value VARCHAR)")
-        row = connection.execute("SELECT value FROM store.meta WHERE key = 'schema_version'").fetchone()
-        if row is not None and row[0] != str(SCHEMA_VERSION):
-            raise StoreError(f"the store has schema version {row[0]}; this collector knows {SCHEMA_VERSION}")
-        if row is None:
-            for name, schema in _TABLES.items():
-                connection.execute(create_table(f"store.{name}", schema))
-            connection.execute("INSERT INTO store.meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
-        views = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
-        connection.execute(views.replace("$grace_ms", str(abandoned_grace_ms)))
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of every cursor, whatever the machine's zone is
+        migrations.migrate(connection)
+        self.columns = self._published_columns()
+        self._make_views()
+        self.number = max(self.folder.highest_number(), self._highest_recorded())
+        self._see_segments(connection)
         connection.execute("CHECKPOINT")
+        # From here on the engine itself keeps queries from files but these, and from changing that.
+        connection.execute(f"SET allowed_directories = {literal([self.folder.path])}")
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+        self._hot = {
+            (name, generation): self._count(landing(table, generation))
+            for name, table in TABLES.items()
+            for generation in GENERATIONS
+        }
+        self._generation = GENERATIONS[0]
+        self._appender = Appender(connection, self._dedup_keys)
+        self._broken = False
+
+    def _published_columns(self) -> dict[str, list[str]]:
+        """The columns of each table's segments."""
+        found = {name: list(rollup.columns()) for name, rollup in ROLLUPS.items()}
+        for table in (*TABLES.values(), ACCEPTED_TABLE):
+            rows = self._connection.execute(f"DESCRIBE {published(table, _any_landing(table))}").fetchall()
+            found[table.name] = [row[0] for row in rows]
+        return found
+
+    def _make_views(self) -> None:
+        """Makes the views, and the segments without rows that they need, where they are not those of this collector."""
+        files = {name: f"getvariable('segments')['{name}']" for name in self.columns}
+        statements = with_grace([*base_views(files.__getitem__, self.columns, live=True), *people_views()], self.grace_ms)
+        mark = sha256("".join([*statements, str(self.folder.path), __version__]).encode()).hexdigest()
+        row = self._connection.execute("SELECT value FROM store.meta WHERE key = 'views'").fetchone()
+        if row is not None and row[0] == mark and all(self.folder.empty(name).exists() for name in self.columns):
+            return
+        for table in (*TABLES.values(), ACCEPTED_TABLE):
+            query = f"SELECT * FROM ({published(table, _any_landing(table))}) LIMIT 0"
+            self.folder.write(self._connection, query, self.folder.empty(table.name))
+        for name, rollup in ROLLUPS.items():
+            columns = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in rollup.columns().items())
+            self.folder.write(self._connection, f"SELECT * FROM (SELECT {columns}) LIMIT 0", self.folder.empty(name))
+        self._see_segments(self._connection)
+        for statement in statements:
+            self._connection.execute(statement)
+        self._connection.execute("DELETE FROM store.meta WHERE key = 'views'")
+        self._connection.execute("INSERT INTO store.meta VALUES ('views', ?)", [mark])
+
+    def _highest_recorded(self) -> int:
+        row = self._connection.execute(
+            "SELECT coalesce(max(CAST(regexp_extract(file, '-(\\d+)\\.', 1) AS BIGINT)), 0) FROM store.segments"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _count(self, table: str) -> int:
+        row = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return int(row[0]) if row else 0
+
+    # --- writing
+
+    @property
+    def hot_rows(self) -> int:
+        """Rows that are not published yet."""
+        return sum(self._hot.values())
 
     def append(self, batches: dict[str, pa.Table]) -> Appended:
         """Stores the rows that are new, in one transaction. Called by the writer's thread alone.
 
-        A batch must not hold a row twice; rows that the file holds already are left out.
-
         Raises:
             StoreError: nothing was stored.
         """
-        stored: dict[str, int] = {}
-        duplicates: dict[str, int] = {}
+        appended, remember = self.transaction(lambda _: self._appender.append(batches, self._generation))
+        remember()
+        for name, rows in appended.stored.items():
+            if name in TABLES:
+                self._hot[name, self._generation] += rows
+        return appended
+
+    def transaction(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Runs statements in one transaction, durable when this returns. In the writer's thread alone: see `Writer.call`.
+
+        Raises:
+            StoreError: nothing has changed.
+        """
+        self._mend()
         connection = self._connection
         try:
             connection.begin()
-            for name, table in batches.items():
-                stored[name] = self._append_one(connection, name, table)
-                duplicates[name] = table.num_rows - stored[name]
+            result = work(connection)
             connection.commit()
         except duckdb.Error as error:
-            self._rollback()
+            self._undo(error)
             raise StoreError(str(error)) from error
-        return Appended(stored, duplicates)
+        except BaseException:
+            connection.rollback()
+            raise
+        return result
 
-    @staticmethod
-    def _append_one(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> int:
-        keys, time = _KEYS[name]
-        same = " AND ".join(f"old.{key} = new.{key}" for key in (*keys, time))
-        connection.register("incoming", table)
-        try:
-            low, high = connection.execute(f"SELECT min({time}), max({time}) FROM incoming").fetchone() or (0, 0)  # noqa: S608 - our own names
-            result = connection.execute(
-                f"INSERT INTO store.{name} BY NAME SELECT new.* FROM incoming AS new WHERE NOT EXISTS ("  # noqa: S608 - our own names
-                f"SELECT 1 FROM store.{name} AS old WHERE old.{time} BETWEEN {low} AND {high} AND {same})"
-            ).fetchone()
-        finally:
-            connection.unregister("incoming")
-        return int(result[0]) if result else 0
-
-    def _rollback(self) -> None:
+    def _undo(self, error: duckdb.Error) -> None:
+        """Ends a failed transaction. Where the engine has given the file up, it is to be opened anew: what was committed is in its log."""
+        self._broken = isinstance(error, duckdb.FatalException)
         with contextlib.suppress(duckdb.Error):  # the failure may have ended the transaction already
             self._connection.rollback()
 
+    def _mend(self) -> None:
+        """Opens the file anew after the engine gave it up."""
+        if self._broken:
+            with self._cursor_lock:
+                self._connection.close()
+                self._open()
+
+    # --- publishing: the writer's thread calls these for the publisher
+
+    def rotate(self) -> Rotation | None:
+        """Turns to the other generation and returns the one that was written; none where nothing waits to be published."""
+        if not self.hot_rows:
+            return None
+        other = GENERATIONS[1 - GENERATIONS.index(self._generation)]
+        if not any(self._hot[name, other] for name in TABLES):
+            self._generation, other = other, self._generation
+        rows = {name: self._hot[name, other] for name in TABLES}
+        return Rotation(other, rows, self._begin_reading())
+
+    def adopt(self, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]) -> None:
+        """Lets new segments count and others no more, and empties a generation, in one transaction.
+
+        Raises:
+            StoreError: nothing has changed.
+        """
+        self.transaction(lambda connection: self._adopt(connection, generation, new, superseded))
+        if generation is not None:
+            self._hot.update({(name, generation): 0 for name in TABLES})
+        self._see_segments(self._connection)
+        self._checkpoint()
+
+    def _adopt(
+        self, connection: duckdb.DuckDBPyConnection, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]
+    ) -> None:
+        now = datetime.now(UTC)
+        for segment in new:
+            row = [
+                segment.table,
+                segment.file,
+                segment.level,
+                segment.rows,
+                segment.bytes,
+                segment.first_at,
+                segment.last_at,
+                now,
+            ]
+            connection.execute("INSERT INTO store.segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", row)
+        for file in superseded:
+            connection.execute("UPDATE store.segments SET superseded_at = ? WHERE file = ?", [now, file])
+        if generation is not None:
+            for name, table in TABLES.items():
+                if self._hot[name, generation]:
+                    connection.execute(create_table(landing(table, generation), table.schema, replace=True))
+
+    def _checkpoint(self) -> None:
+        log = self.path.with_name(self.path.name + ".wal")
+        if log.exists() and log.stat().st_size > CHECKPOINT_BYTES:
+            with contextlib.suppress(duckdb.TransactionException):  # a reader is in the way: the next time will do
+                self._connection.execute("CHECKPOINT")
+
+    def forget(self, files: Iterable[str]) -> None:
+        """Drops superseded segments from the records; their files are removed after it."""
+        for file in files:
+            self._connection.execute("DELETE FROM store.segments WHERE file = ? AND superseded_at IS NOT NULL", [file])
+
+    # --- reading: any thread
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own onto the same database, for one reader. Readers see what was committed when they began."""
+        """A connection of its own onto the same database. It sees no segments: see `reading`."""
         with self._cursor_lock:
             return self._connection.cursor()
 
-    def newest(self) -> dict[str, Any]:
-        """Counts and the newest times, for the freshness badge."""
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A reader in a read-only transaction: landing tables and segments as they stood together when it began."""
+        cursor = self._begin_reading()
+        try:
+            yield cursor
+        finally:
+            cursor.close()  # ends the transaction
+
+    def _begin_reading(self) -> duckdb.DuckDBPyConnection:
+        cursor = self.cursor()
+        cursor.execute("BEGIN TRANSACTION READ ONLY")
+        self._see_segments(cursor)
+        return cursor
+
+    def _see_segments(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Lets a connection's views read the segments that count in its transaction."""
+        prefix = quoted(f"{self.folder.path}/")
+        names = ", ".join(quoted(name) for name in self.columns)
+        connection.execute(
+            "SET VARIABLE segments = (SELECT map_from_entries(list((name, list_prepend("
+            f"{prefix} || name || '-empty.parquet', coalesce(files, []))))) FROM (SELECT unnest([{names}]) AS name) LEFT JOIN ("
+            f"SELECT table_name, list({prefix} || file ORDER BY file) AS files FROM store.segments WHERE superseded_at IS NULL "
+            "GROUP BY table_name) ON table_name = name)"
+        )
+
+    def segments(self, *, superseded: bool = False) -> list[tuple[Segment, datetime | None]]:
+        """The segments that count, or those that count no more with the time since when."""
         cursor = self.cursor()
         try:
-            row = cursor.execute(
-                "SELECT (SELECT count(*) FROM store.ended), (SELECT count(*) FROM store.spans), "
-                "(SELECT max(ended_ns) FROM store.ended), (SELECT count(*) FROM open_turns)"
-            ).fetchone()
+            rows = cursor.execute(
+                "SELECT table_name, file, level, rows, bytes, epoch_us(first_at), epoch_us(last_at), epoch_us(superseded_at) FROM store.segments "
+                f"WHERE superseded_at IS {'NOT ' if superseded else ''}NULL ORDER BY file"
+            ).fetchall()
         finally:
             cursor.close()
+        return [
+            (Segment(table, file, level, count, size, _time(first), _time(last)), _time(since))
+            for table, file, level, count, size, first, last, since in rows
+        ]
+
+    def newest(self) -> dict[str, Any]:
+        """Counts and the newest times, for the freshness badge."""
+        with self.reading() as cursor:
+            row = cursor.execute(
+                "SELECT (SELECT count(*) FROM store.ended), (SELECT count(*) FROM store.spans), "
+                "(SELECT epoch_us(max(ended_at)) * 1000 FROM store.ended), (SELECT count(*) FROM open_turns)"
+            ).fetchone()
         turns, spans, ended_ns, open_turns = row or (0, 0, None, 0)
         return {"turns": turns, "spans": spans, "newestEndedNs": ended_ns, "openTurns": open_turns}
 
@@ -146,3 +324,11 @@ class Store:
             self._connection.execute("CHECKPOINT")
         finally:
             self._connection.close()
+
+
+def _any_landing(table: Table) -> str:
+    return "landing.accepted" if table is ACCEPTED_TABLE else landing(table, GENERATIONS[0])
+
+
+def _time(us: int | None) -> datetime | None:
+    return None if us is None else datetime.fromtimestamp(us / 1e6, UTC)

@@ -1,12 +1,13 @@
-"""The columns of the tables that rows land in, as Arrow schemas: one place for their names, order and types.
+"""The tables of the store: one place for the names, order and types of their columns, for what makes a row the same row, and for how rows are published.
 
-Lists and attributes land as JSON text and are published typed by the views. Milliseconds are integers, times are nanoseconds here and UTC
-timestamps in the views, ids are hexadecimal text.
+A row lands flat, lists and attributes as JSON text, times in nanoseconds, because that is cheap to log. It is published typed: times as UTC timestamps, by which
+segments are sorted and pruned, lists as lists. Milliseconds are integers, ids are hexadecimal text. Adding a column here adds it to an existing store.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
+from msgspec import Struct
 
 from lastword.states import Stage
 
@@ -68,7 +69,9 @@ ENDED = pa.schema(
         "conversation_id": _TEXT,
         "started_ns": _INT,
         "ended_ns": _INT,
+        "deadline_ms": _INT,
         "terminal": _TEXT,
+        "origin": _TEXT,
         "route": _TEXT,
         "model_tier": _TEXT,
         "model": _TEXT,
@@ -110,10 +113,128 @@ ENDED = pa.schema(
 
 CONTENT = pa.schema({"turn_id": _TEXT, "ended_ns": _INT, "prompt": _TEXT, "answer": _TEXT})
 
+VIOLATIONS = pa.schema(
+    {
+        "turn_id": _TEXT,
+        "trace_id": _TEXT,
+        "ended_ns": _INT,
+        "rule": _TEXT,
+        "detail": _TEXT,
+        "route": _TEXT,
+        "service_name": _TEXT,
+        "service_version": _TEXT,
+        "service_instance": _TEXT,
+    }
+)
+
+_LIST = "'[\"VARCHAR\"]'"
+_USAGE = '{"inputTokens":"BIGINT","outputTokens":"BIGINT","complete":"BOOLEAN"}'
+_ATTEMPT = (
+    '{"n":"INTEGER","model":"VARCHAR","modelTier":"VARCHAR","outcome":"VARCHAR","errorType":"VARCHAR","visible":"BOOLEAN",'
+    f'"providerRequestId":"VARCHAR","usage":{_USAGE},"durationMs":"BIGINT"}}'
+)
+_NESTED = {
+    "tool_calls": ("toolCalls", '{"name":"VARCHAR","outcome":"VARCHAR","durationMs":"BIGINT"}'),
+    "source_details": (
+        "sourceDetails",
+        '{"url":"VARCHAR","title":"VARCHAR","publisher":"VARCHAR","origins":["VARCHAR"],"score":"DOUBLE"}',
+    ),
+    "attempt_details": ("attempts", _ATTEMPT),
+}
+"""Published column: its key in the record, and the shape of an item as the engine's `from_json` reads it, which is lenient: what does not fit is null."""
+
+
+def _at(ns: str, at: str) -> str:
+    return f"make_timestamptz({ns} // 1000) AS {at}"
+
+
+_STARTED = _at("started_ns", "started_at")
+_ENDED = _at("ended_ns", "ended_at")
+
+
+class Table(Struct, frozen=True):
+    """A table whose rows land in the hot file and are published in segments.
+
+    `keys` and the time column make a row the same row. `time` is that column as it lands and `time_at` as it is published: a resent row has the same time, so
+    the search for it reads only what lies near it. `sort_at` is what segments are sorted by and expire by; `order` is their whole order.
+    """
+
+    name: str
+    schema: pa.Schema
+    keys: tuple[str, ...]
+    time: str
+    time_at: str
+    sort_at: str
+    order: str
+    published: dict[str, str]
+
+    def typed(self) -> str:
+        """The published columns, as a select list over the landed ones."""
+        return ", ".join(self.published.get(field.name, f'"{field.name}"') for field in self.schema)
+
+
+_NESTED_SQL = "".join(f", from_json(record -> '{key}', '[{shape}]') AS {column}" for column, (key, shape) in _NESTED.items())
+
+TABLES = {
+    table.name: table
+    for table in (
+        Table(
+            "spans",
+            SPANS,
+            ("trace_id", "span_id"),
+            "start_ns",
+            "started_at",
+            "started_at",
+            "date_trunc('minute', started_at), trace_id, started_at",
+            {"start_ns": f"{_at('start_ns', 'started_at')}, CAST(start_ns % 1000 AS SMALLINT) AS start_rest_ns"},
+        ),
+        Table(
+            "ended",
+            ENDED,
+            ("turn_id",),
+            "started_ns",
+            "started_at",
+            "ended_at",
+            "ended_at",
+            {
+                "started_ns": _STARTED,
+                "ended_ns": _ENDED,
+                "origin": "coalesce(origin, 'record') AS origin",
+                "sources": f"from_json(sources, {_LIST}) AS sources",
+                "tools_used": f"from_json(tools_used, {_LIST}) AS tools_used",
+                "tools_with_results": f"from_json(tools_with_results, {_LIST}) AS tools_with_results",
+                "record": f"record{_NESTED_SQL}",
+            },
+        ),
+        Table("content", CONTENT, ("turn_id",), "ended_ns", "ended_at", "ended_at", "ended_at", {"ended_ns": _ENDED}),
+        Table(
+            "violations",
+            VIOLATIONS,
+            ("turn_id", "trace_id", "rule"),
+            "ended_ns",
+            "ended_at",
+            "ended_at",
+            "ended_at",
+            {"ended_ns": _ENDED},
+        ),
+    )
+}
+"""The tables that are published in segments. Each lands in two tables, `a` and `b`: one is written while the other is published and emptied."""
+
+ACCEPTED_TABLE = Table(
+    "accepted", ACCEPTED, ("turn_id",), "started_ns", "started_at", "started_at", "started_at", {"started_ns": _STARTED}
+)
+"""Turns without a terminal, and only those: a terminal takes its turn out. Few rows, which stay in the hot file; the catalog gets a copy."""
+
 _SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _SMALL: "INTEGER", _BOOL: "BOOLEAN"}
 
 
-def create_table(name: str, schema: pa.Schema) -> str:
+def sql_columns(schema: pa.Schema) -> dict[str, str]:
+    """The engine's type of each column."""
+    return {field.name: _SQL_TYPES[field.type] for field in schema}
+
+
+def create_table(name: str, schema: pa.Schema, *, replace: bool = False) -> str:
     """The statement that makes a table of these columns."""
-    columns = ", ".join(f"{field.name} {_SQL_TYPES[field.type]}" for field in schema)
-    return f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
+    columns = ", ".join(f'"{column}" {kind}' for column, kind in sql_columns(schema).items())
+    return f"CREATE {'OR REPLACE TABLE' if replace else 'TABLE IF NOT EXISTS'} {name} ({columns})"

@@ -122,7 +122,7 @@ def test_browser_asks_opens_the_turn_and_sees_waterfall_and_record(product):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGS))
         page = browser.new_context(viewport={"width": 1440, "height": 1400}).new_page()
         page.set_default_timeout(20_000)
-        page.goto(f"{product.service}/health/live")
+        page.goto(f"{product.service}/try")
         stream = page.evaluate(
             """async (message) => {
                 const response = await fetch('/v1/turns', {method: 'POST', headers: {'Content-Type': 'application/json'},

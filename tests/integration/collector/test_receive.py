@@ -339,7 +339,7 @@ def test_store_of_a_newer_schema_is_refused(tmp_path):
     """An unknown version is not guessed at."""
     folder = tmp_path / "collector"
     Store(folder, memory_limit_mib=256, threads=1, abandoned_grace_ms=0).close()
-    with duckdb.connect(str(folder / "live.duckdb")) as connection:
+    with duckdb.connect(str(folder / "hot.duckdb")) as connection:
         connection.execute("update store.meta set value = '99' where key = 'schema_version'")
     with pytest.raises(StoreError, match="schema version 99"):
         Store(folder, memory_limit_mib=256, threads=1, abandoned_grace_ms=0)

@@ -41,26 +41,58 @@ FORBIDDEN = [
     "with x as (insert into store.meta values ('a','b') returning key) select * from x",
     "select 1; select 2",
     "select * from parts",
+    "explain analyze copy (select 1) to '{segments}/x.parquet'",
+    "/* */ EXPLAIN /* */ (ANALYZE, FORMAT json) COPY (select 1) TO '{segments}/x.parquet'",
+    "explain analyze insert into store.meta values ('a', 'b')",
+    "explain analyze create table t (a int)",
+    "copy (select 1) to '{segments}/x.parquet'",
+    "select * from read_parquet('{segments}/../hot.duckdb')",
+    "select * from read_blob('{segments}/../hot.duckdb')",
+    "select * from \"READ_BLOB\" /* */ ('{segments}/../hot.duckdb')",
+    "select * from main.read_text('{segments}/../hot.duckdb')",
+    "select * from glob('{segments}/*')",
+    "select * from '{segments}/../../etc/passwd'",
     "",
 ]
 
 
-@pytest.fixture
-def filled(collector):
-    collector.send("traces", spans(20))
-    collector.send("logs", log_request(accepted("t1"), ended("t1"), ended("t2"), ended("t3", failed=True)))
-    return collector
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """One collector for all tests that only read."""
+    client, parts = start(tmp_path_factory.mktemp("filled"), commit_wait_ms=1)
+    with client:
+        collector = Collector(client, parts)
+        collector.send("traces", spans(20))
+        collector.send("logs", log_request(accepted("t1"), ended("t1"), ended("t2"), ended("t3", failed=True)))
+        yield collector
 
 
 @pytest.mark.parametrize("sql", FORBIDDEN)
 def test_nothing_can_be_written_or_read_that_should_not(filled, sql):
     """Writes, files, settings, several statements: refused with a problem that says why, and nothing changed."""
     before = filled.rows("select (select count(*) from store.spans), (select count(*) from store.meta)")
-    response = filled.query(sql)
-    assert response.status_code in (400, 403), response.text
+    segments = filled.parts.store.folder.path
+    response = filled.query(sql.replace("{segments}", str(segments)))
+    assert response.status_code in (400, 403), response.text[:500]
+    assert not (segments / "x.parquet").exists()
     assert response.headers["content-type"].startswith("application/problem+json")
     assert "root:" not in response.text
     assert filled.rows("select (select count(*) from store.spans), (select count(*) from store.meta)") == before
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "explain select 1",
+        "explain analyze from turns",
+        "EXPLAIN (FORMAT json) select 1",
+        "explain (select 1)",
+        "explain (analyze) (select 1)",
+    ],
+)
+def test_queries_can_be_explained(filled, sql):
+    """A query may be explained in every way that the engine knows."""
+    assert filled.query(sql).status_code == 200
 
 
 VIEWS = [
@@ -72,6 +104,9 @@ VIEWS = [
     "turn_attempts",
     "turn_content",
     "spans",
+    "violations",
+    "turn_minutes",
+    "stage_minutes",
     "partial_rate_per_minute",
 ]
 VIEWS += ["stage_latency", "tools_with_results", "source_counts", "slowest_turns", "lost_turns"]
@@ -131,25 +166,25 @@ def test_runaway_query_ends_at_its_time_limit(filled):
     assert filled.rows("select 1") == [[1]]
 
 
-def test_reading_goes_on_while_rows_are_written(filled):
+def test_reading_goes_on_while_rows_are_written(collector):
     """Readers see what was committed when they began, while the writer commits."""
     stop = threading.Event()
     failures = []
 
     def read():
         while not stop.is_set():
-            response = filled.query("select count(*), count(distinct span_id) from spans")
+            response = collector.query("select count(*), count(distinct span_id) from spans")
             if response.status_code != 200 or len(set(response.json()["rows"][0])) != 1:
                 failures.append(response.text)
 
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(30):
-        assert filled.send("traces", spans(50)).status_code == 200
+        assert collector.send("traces", spans(50)).status_code == 200
     stop.set()
     reader.join(20)
     assert failures == []
-    assert filled.rows("select count(*) from spans") == [[1520]]
+    assert collector.rows("select count(*) from spans") == [[1500]]
 
 
 def test_queries_beyond_the_waiting_room_are_503(tmp_path):

@@ -1,0 +1,225 @@
+"""The publisher's thread: what has landed becomes segments, small segments become larger ones, and the catalog follows.
+
+Reads the store and asks the writer for the two short steps that write: turning to the other generation, and letting segments count. Invariant: a crash between any
+two of its steps loses nothing and doubles nothing; what it leaves behind is removed at the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+from msgspec import Struct
+
+from collector.store.catalog import CATALOG_NAME, Catalog
+from collector.store.rollups import ROLLUPS
+from collector.store.segments import Segment
+from collector.store.store import Rotation, Store, StoreError
+from collector.store.tables import ACCEPTED_TABLE, TABLES
+from collector.store.views import landing, published
+from collector.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+FAN_IN = 10
+"""So many segments of a level become one of the next."""
+MAX_LEVEL = 4
+MAX_SEGMENT_ROWS = 5_000_000
+GRACE = timedelta(minutes=10)
+"""How long the file of a superseded segment stays, for readers that know it from a catalog."""
+
+
+class Published(Struct, frozen=True):
+    """What the publisher's last rounds did, for /metrics and the status."""
+
+    segments: int = 0
+    bytes: int = 0
+    failures: int = 0
+    last_error: str | None = None
+    published_at: datetime | None = None
+    seconds: float = 0.0
+
+
+class Publisher:
+    """Publishes every few seconds until it is closed."""
+
+    def __init__(
+        self, store: Store, writer: Writer, *, every_ms: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._every_s = every_ms / 1000
+        self._clock = clock
+        self._stop = threading.Event()
+        self._one = threading.Lock()
+        self._accepted_mark: object = None
+        self.state = Published()
+        self._catalog = Catalog(store.folder.path.parent / CATALOG_NAME, store.columns, store.grace_ms)
+        self._clean_up()
+        self._write_catalog()
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread.start()
+
+    # --- the thread
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            self.round()
+
+    def round(self) -> bool:
+        """Publishes what waits, compacts once, removes what nobody needs; whether it succeeded. A failure is told in the state and tried again."""
+        start = time.monotonic()
+        with self._one:
+            try:
+                changed = self._publish()
+                changed = self._compact() or changed
+                if changed:
+                    self._write_catalog()
+                self._remove_superseded()
+            except (StoreError, duckdb.Error, OSError) as error:
+                logger.error("publishing failed: %s", error)  # noqa: TRY400 - the message says it all
+                self.state = Published(
+                    self.state.segments, self.state.bytes, self.state.failures + 1, str(error), self.state.published_at
+                )
+                return False
+            else:
+                active = [segment for segment, _ in self._store.segments()]
+                self.state = Published(
+                    len(active),
+                    sum(segment.bytes for segment in active),
+                    self.state.failures,
+                    None,
+                    self._clock(),
+                    time.monotonic() - start,
+                )
+                return True
+
+    def close(self) -> None:
+        """Publishes what has landed and ends. Before the writer is closed."""
+        self._stop.set()
+        self._thread.join()
+        if self.round():  # both generations may hold rows
+            self.round()
+
+    # --- publishing
+
+    def _publish(self) -> bool:
+        """Publishes the generation that was written; whether there was anything."""
+        rotation = self._writer.call(self._store.rotate)
+        if rotation is None:
+            return self._publish_accepted()
+        try:
+            new = self._write_generation(rotation)
+            snapshot, superseded = self._snapshot_accepted(rotation.reader)
+        finally:
+            rotation.reader.close()
+        self._writer.call(lambda: self._store.adopt(rotation.generation, [*new, *snapshot], superseded))
+        return True
+
+    def _write_generation(self, rotation: Rotation) -> list[Segment]:
+        new = []
+        for name, rows in rotation.rows.items():
+            if not rows:
+                continue
+            table = TABLES[name]
+            source = published(table, landing(table, rotation.generation))
+            new.append(self._write(rotation.reader, name, f"SELECT * FROM ({source}) ORDER BY {table.order}", table.sort_at))
+            if name == "ended":
+                new += [
+                    self._write(rotation.reader, rollup.name, f"{rollup.of(f'({source})')} ORDER BY ALL", "minute")
+                    for rollup in ROLLUPS.values()
+                ]
+        return new
+
+    def _publish_accepted(self) -> bool:
+        """Copies the accepted turns where they changed though nothing else did."""
+        with self._store.reading() as reader:
+            new, superseded = self._snapshot_accepted(reader)
+        if new:
+            self._writer.call(lambda: self._store.adopt(None, new, superseded))
+        return bool(new)
+
+    def _snapshot_accepted(self, reader: duckdb.DuckDBPyConnection) -> tuple[list[Segment], list[str]]:
+        """A copy of the accepted turns for the catalog and the files that it replaces; none where they are as they were."""
+        mark = reader.execute("SELECT count(*), coalesce(bit_xor(hash(turn_id)), 0) FROM landing.accepted").fetchone()
+        if mark == self._accepted_mark:
+            return [], []
+        before = [segment.file for segment, _ in self._store.segments() if segment.table == "accepted"]
+        query = published(ACCEPTED_TABLE, "landing.accepted") + " ORDER BY started_at"
+        self._accepted_mark = mark
+        return [self._write(reader, "accepted", query, ACCEPTED_TABLE.sort_at)], before
+
+    def _write(self, reader: duckdb.DuckDBPyConnection, table: str, query: str, sort_at: str, *, level: int = 0) -> Segment:
+        self._store.number += 1
+        target = self._store.folder.file(table, self._store.number)
+        size = self._store.folder.write(reader, query, target)
+        row = reader.execute(
+            f"SELECT count(*), epoch_us(min({sort_at})), epoch_us(max({sort_at})) FROM read_parquet(?)",
+            [str(target)],
+        ).fetchone()
+        rows, first, last = row or (0, None, None)
+        return Segment(table, target.name, level, rows, size, _time(first), _time(last))
+
+    # --- compaction
+
+    def _compact(self) -> bool:
+        """Merges the oldest segments of one level of each table that has enough of them; whether any were merged."""
+        groups: dict[tuple[str, int], list[Segment]] = {}
+        for segment, _ in self._store.segments():
+            if segment.table != "accepted" and segment.level < MAX_LEVEL and segment.rows <= MAX_SEGMENT_ROWS // 2:
+                groups.setdefault((segment.table, segment.level), []).append(segment)
+        merged = False
+        for (table, level), segments in groups.items():
+            if len(segments) >= FAN_IN:
+                self._merge(table, level, segments[:FAN_IN])
+                merged = True
+        return merged
+
+    def _merge(self, table: str, level: int, segments: list[Segment]) -> None:
+        while sum(segment.rows for segment in segments) > MAX_SEGMENT_ROWS and len(segments) > 1:
+            segments = segments[:-1]
+        self.rewrite(table, level + 1, segments)
+
+    def rewrite(self, table: str, level: int, segments: list[Segment], where: str = "true") -> None:
+        """Replaces segments by one that has their rows, or those of them that a condition keeps."""
+        files = "[" + ", ".join(f"'{self._store.folder.path / segment.file}'" for segment in segments) + "]"
+        names = ", ".join(f'"{column}"' for column in self._store.columns[table])
+        source = f"(SELECT {names} FROM read_parquet({files}, union_by_name = true) WHERE {where})"
+        if rollup := ROLLUPS.get(table):
+            query, sort_at = f"{rollup.added(source)} ORDER BY ALL", "minute"
+        else:
+            query, sort_at = f"SELECT * FROM {source} ORDER BY {TABLES[table].order}", TABLES[table].sort_at
+        with self._store.reading() as reader:
+            new = self._write(reader, table, query, sort_at, level=level)
+        self._writer.call(lambda: self._store.adopt(None, [new], [segment.file for segment in segments]))
+
+    # --- files
+
+    def _write_catalog(self) -> None:
+        folder = self._store.folder
+        files: dict[str, list[Path]] = {name: [folder.empty(name)] for name in self._store.columns}
+        for segment, _ in self._store.segments():
+            files[segment.table].append(folder.path / segment.file)
+        self._catalog.write(files)
+
+    def _clean_up(self) -> None:
+        """At the start: removes files that no record names."""
+        known = {segment.file for late in (False, True) for segment, _ in self._store.segments(superseded=late)}
+        if strangers := self._store.folder.remove_strangers(known):
+            logger.info("removed %d files of an unfinished publication", len(strangers))
+
+    def _remove_superseded(self) -> None:
+        border = self._clock() - GRACE
+        old = [segment.file for segment, since in self._store.segments(superseded=True) if since is not None and since < border]
+        if old:
+            self._writer.call(lambda: self._store.forget(old))
+            self._store.folder.remove(old)
+
+
+def _time(us: int | None) -> datetime | None:
+    return None if us is None else datetime.fromtimestamp(us / 1e6, UTC)

@@ -1,0 +1,70 @@
+"""The views that people query, made over the hot file and segments (live), or over segments alone (catalog). Pure: returns SQL.
+
+Base views `store.*` have the published columns of each table; `views.sql` builds everything else on them, so live and catalog cannot differ in what a word means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from collector.store.rollups import ROLLUPS
+from collector.store.tables import ACCEPTED_TABLE, TABLES, Table
+
+GENERATIONS = ("a", "b")
+Files = Callable[[str], str]
+"""Table name to an SQL expression of its list of files."""
+
+
+def landing(table: Table, generation: str) -> str:
+    """Where rows of a table land."""
+    return f"landing.{table.name}_{generation}"
+
+
+def published(table: Table, source: str) -> str:
+    """The published rows of what has landed in a relation."""
+    return f"SELECT {table.typed()} FROM {source}"
+
+
+def base_views(files: Files, columns: dict[str, list[str]], *, live: bool) -> list[str]:
+    """The statements that make `store.*`. `columns` are those of each table's segments."""
+    statements = []
+    for table in TABLES.values():
+        parts = [_read(files, table.name, columns)]
+        if live:
+            parts += [published(table, landing(table, generation)) for generation in GENERATIONS]
+        statements.append(_view(table.name, " UNION ALL ".join(parts)))
+    accepted = published(ACCEPTED_TABLE, "landing.accepted") if live else _read(files, "accepted", columns)
+    statements += [_view("accepted", accepted), *_script("abandoned.sql")]
+    for rollup in ROLLUPS.values():
+        parts = [_read(files, rollup.name, columns), rollup.of("store.abandoned")]
+        if live:
+            for generation in GENERATIONS:
+                parts.append(rollup.of(f"({published(TABLES['ended'], landing(TABLES['ended'], generation))})"))
+        statements.append(_view(rollup.name, rollup.added(f"({' UNION ALL BY NAME '.join(parts)})")))
+    return statements
+
+
+def people_views() -> list[str]:
+    """The statements that make the views of the docs."""
+    return _script("views.sql")
+
+
+def with_grace(statements: list[str], grace_ms: int) -> list[str]:
+    """The statements, with how long behind its deadline a turn becomes abandoned."""
+    return [statement.replace("$grace_ms", str(grace_ms)) for statement in statements]
+
+
+def _read(files: Files, name: str, columns: dict[str, list[str]]) -> str:
+    listed = ", ".join(f'"{column}"' for column in columns[name])
+    return f"SELECT {listed} FROM read_parquet({files(name)}, union_by_name = true)"
+
+
+def _view(name: str, query: str) -> str:
+    return f"CREATE OR REPLACE VIEW store.{name} AS {query}"
+
+
+def _script(name: str) -> list[str]:
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("--")]
+    return [statement.strip() for statement in "\n".join(lines).split(";\n") if statement.strip()]

@@ -44,6 +44,7 @@ class Parts:
             dedup_keys=settings.dedup_keys,
         )
         self._last_commit_s = 0.0
+        self._failing = False
         self.writer = Writer(
             self.store,
             queue_rows=settings.queue_rows,
@@ -71,6 +72,7 @@ class Parts:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         self.metrics.gauge("lastword_writer_waiting_rows", "Rows that wait for a commit.", lambda: self.writer.waiting_rows)
 
+        self.metrics.gauge("lastword_store_failing", "1 while the last commit has failed.", lambda: float(self._failing))
         self.metrics.gauge("lastword_hot_rows", "Rows that are not published yet.", lambda: self.store.hot_rows)
         for name, text, read in (
             ("lastword_segments", "Segments that count.", lambda: self.publisher.state.segments),
@@ -81,6 +83,7 @@ class Parts:
             self.metrics.gauge(name, text, read)
 
     def _committed(self, appended: Appended | None, seconds: float) -> None:
+        self._failing = appended is None
         if appended is None:
             self.metrics.commit_failed()
         else:

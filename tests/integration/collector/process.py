@@ -1,0 +1,55 @@
+"""A collector as a process of its own: to be killed, starved and started again."""
+
+import os
+import subprocess
+import sys
+
+import httpx2
+
+from tests.support.product import ROOT, answers, free_port, wait_for
+
+_HEADERS = {"content-type": "application/x-protobuf"}
+
+
+class Program:
+    """`python -m collector` on a folder. Ends with the test at the latest: it follows the pipe of its standard input."""
+
+    def __init__(self, folder, **environment):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("LASTWORD_")}
+        self.environment = {**clean, "LASTWORD_COLLECTOR_PORT": str(self.port), "LASTWORD_DATA_DIR": str(folder), **environment}
+        self.process = None
+
+    def start(self):
+        command = [sys.executable, "-m", "lastword.cli.child", "collector"]
+        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE)
+        wait_for(lambda: self.process.poll() is not None or answers(f"{self.url}/health/ready"), 60, "the collector is ready")
+        assert self.process.poll() is None, "the collector ended at once"
+
+    def kill(self):
+        self.process.kill()
+        self._ended(10)
+
+    def stop(self):
+        self.process.terminate()
+        assert self._ended(30) == 0
+
+    def _ended(self, timeout_s):
+        status = self.process.wait(timeout_s)
+        self.process.stdin.close()
+        return status
+
+    def post(self, signal, body):
+        return httpx2.post(f"{self.url}/v1/{signal}", content=body, headers=_HEADERS, trust_env=False, timeout=20)
+
+    def rows(self, sql):
+        query = {"sql": sql, "maxRows": 1_000_000, "timeoutMs": 30_000}
+        response = httpx2.post(f"{self.url}/v1/sql", json=query, trust_env=False, timeout=60)
+        assert response.status_code == 200, response.text
+        return response.json()["rows"]
+
+    def metric(self, name):
+        """The value of a metric without labels."""
+        text = httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=10).text
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))

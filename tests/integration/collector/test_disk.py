@@ -1,0 +1,116 @@
+"""Disks that fail: no 200 for what is not on disk, the failure is said, and when the disk is well again so is the collector."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from google.rpc.status_pb2 import Status
+
+from tests.integration.collector.process import Program
+from tests.support.otlp import span_ids, spans
+from tests.support.product import wait_for
+
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+static int broken(void) { const char *flag = getenv("SYNC_FAILS_WHILE"); return flag && access(flag, F_OK) == 0; }
+int fsync(int fd) { if (broken()) { errno = EIO; return -1; } return ((int (*)(int))dlsym(RTLD_NEXT, "fsync"))(fd); }
+int fdatasync(int fd) { if (broken()) { errno = EIO; return -1; } return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd); }
+"""
+
+
+def heavy():
+    """A request of 200 spans that do not compress."""
+    request = spans(200)
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        span.attributes.add(key="noise").value.string_value = os.urandom(1000).hex()
+    return request
+
+
+def send(program, request, acknowledged):
+    """Sends once; the answer. Ids are noted where it is 200."""
+    answer = program.post("traces", request.SerializeToString())
+    if answer.status_code == 200:
+        acknowledged.update(span_ids(request))
+    return answer
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB, and how to make it larger."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("a small file system cannot be mounted here: it takes root")
+
+    def grow():
+        subprocess.run(["mount", "-o", "remount,size=200m", folder], check=True)
+
+    yield folder, grow
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_full_disk_is_503_and_loses_nothing(small_disk):
+    """503 and the reason where the disk is full, counted on /metrics; killed there and started on a larger disk, all that was acknowledged is there once."""
+    folder, grow = small_disk
+    acknowledged = set()
+    program = Program(folder, LASTWORD_COLLECTOR_PUBLISH_MS="300")
+    program.start()
+    refused = None
+    for _ in range(200):
+        request = heavy()
+        answer = send(program, request, acknowledged)
+        if answer.status_code != 200:
+            refused = request
+            break
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "1"
+    assert "No space left" in Status.FromString(answer.content).message
+    assert program.metric("lastword_commits_failed_total") >= 1
+    assert program.metric("lastword_store_failing") == 1
+    assert {row[0] for row in program.rows("select span_id from spans")} >= acknowledged
+    program.kill()
+    grow()
+    program.start()
+    assert send(program, refused, acknowledged).status_code == 200
+    assert program.metric("lastword_store_failing") == 0
+    stored = dict(program.rows("select span_id, count(*) from spans group by 1"))
+    assert acknowledged - set(stored) == set()
+    assert set(stored.values()) == {1}
+    program.stop()
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="a failing sync needs a C compiler to be made")
+def test_failed_sync_is_503_and_loses_nothing(tmp_path):
+    """A sync that fails is no 200; the file is opened anew, and what was acknowledged before and after is there once."""
+    source, shim, flag = tmp_path / "shim.c", tmp_path / "shim.so", tmp_path / "broken"
+    source.write_text(SHIM)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True, timeout=60)
+    acknowledged = set()
+    program = Program(tmp_path / "data", LD_PRELOAD=str(shim), SYNC_FAILS_WHILE=str(flag), LASTWORD_COLLECTOR_PUBLISH_MS="200")
+    program.start()
+    for _ in range(3):
+        assert send(program, spans(20), acknowledged).status_code == 200
+    flag.touch()
+    unsure = spans(20)
+    for _ in range(3):
+        answer = send(program, unsure, acknowledged)
+        assert answer.status_code == 503
+        assert "sync failed" in Status.FromString(answer.content).message
+    assert program.metric("lastword_commits_failed_total") == 3
+    flag.unlink()
+    wait_for(lambda: send(program, unsure, acknowledged).status_code == 200, 20, "the store is well again")
+    for _ in range(3):
+        assert send(program, spans(20), acknowledged).status_code == 200
+    wait_for(lambda: program.metric("lastword_hot_rows") == 0, 20, "everything is published")
+    program.kill()
+    program.start()
+    stored = dict(program.rows("select span_id, count(*) from spans group by 1"))
+    assert acknowledged - set(stored) == set()
+    assert set(stored.values()) == {1}
+    program.stop()

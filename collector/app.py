@@ -66,6 +66,7 @@ class Parts:
             concurrency=settings.sql_concurrency,
             waiting=settings.sql_waiting,
             max_rows=settings.sql_max_rows,
+            max_bytes=settings.sql_max_bytes,
             timeout_ms=settings.sql_timeout_ms,
         )
         self.started_at = datetime.now(UTC)

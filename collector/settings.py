@@ -40,6 +40,9 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
     sql_concurrency: Annotated[Positive, Meta(description="SQL queries at a time; further ones wait.")] = 4
     sql_waiting: Annotated[Positive, Meta(description="SQL queries that may wait; beyond it the answer is 503.")] = 64
     sql_max_rows: Annotated[Positive, Meta(description="Most rows of one SQL result.")] = 1_000_000
+    sql_max_bytes: Annotated[
+        Positive, Meta(description="Largest SQL result in memory, in bytes; beyond it the answer is 413.")
+    ] = 256 * MIB
     sql_timeout_ms: Annotated[Positive, Meta(description="Longest time of one SQL query, in milliseconds.")] = 30_000
 
     @property

@@ -9,11 +9,14 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from msgspec import Struct, structs
 
 from collector.settings import CollectorSettings
+from collector.store.describe import TABLES_TEXT, column_text
+from collector.store.store import Store
 from dashboard.settings import DashboardSettings
 from lastword import states
 from lastword.check.case import Need, all_cases
@@ -141,6 +144,27 @@ def example(name: str, language: str = "python") -> str:
     return f"```{language}\n{(DOCS / 'examples' / name).read_text(encoding='utf-8')}```\n"
 
 
+def sql_tables() -> str:
+    """Every table and view of the SQL surface."""
+    return table(["name", "a row is"], [[f"`{name}`", text] for name, text in TABLES_TEXT.items()])
+
+
+def sql_columns() -> str:
+    """The columns of every table and view, as a store that was just made has them."""
+    parts = []
+    with TemporaryDirectory() as folder:
+        store = Store(Path(folder), memory_limit_mib=256, threads=1, abandoned_grace_ms=0)
+        with store.reading() as reader:
+            for name in TABLES_TEXT:
+                columns = reader.execute(f"DESCRIBE {name}").fetchall()
+                rows = [[f"`{column}`", kind.lower(), column_text(name, column)] for column, kind, *_ in columns]
+                parts.append(
+                    f"<details><summary><code>{name}</code></summary>\n\n{table(['column', 'type', 'what it is'], rows)}\n</details>\n"
+                )
+        store.close()
+    return "\n".join(parts)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "states": lambda: f"```mermaid\n{states.diagram()}```\n",
     "stages": stages,
@@ -155,6 +179,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "django_example": lambda: example("django_app.py"),
     "routes_example": lambda: example("routes.toml", "toml"),
     "tools_example": lambda: example("shop_tools.py"),
+    "sql_tables": sql_tables,
+    "sql_columns": sql_columns,
     "settings_common": lambda: settings(Common, ""),
     "settings_service": lambda: settings(ServiceSettings, "service"),
     "settings_collector": lambda: settings(CollectorSettings, "collector"),

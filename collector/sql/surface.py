@@ -28,7 +28,7 @@ from msgspec import Struct
 from collector.store.store import Store
 
 Format = Literal["arrow", "json", "csv", "parquet"]
-BATCH_ROWS = 10_000
+BATCH_ROWS = 2048
 _FILE_FUNCTIONS = frozenset({"glob", "sniff_csv", "arrow_scan", "pandas_scan", "seq_scan"})
 MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
@@ -69,18 +69,20 @@ class Result(Struct, frozen=True):
 class SqlSurface:
     """Queries of many callers, a few at a time."""
 
-    def __init__(self, store: Store, *, concurrency: int, waiting: int, max_rows: int, timeout_ms: int) -> None:
+    def __init__(self, store: Store, *, concurrency: int, waiting: int, max_rows: int, max_bytes: int, timeout_ms: int) -> None:
         self._store = store
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql")
         self._places = threading.BoundedSemaphore(concurrency + waiting)
         self._max_rows = max_rows
+        self._max_bytes = max_bytes
         self._timeout_ms = timeout_ms
 
     async def run(self, query: Query) -> Result:
         """The result of a query.
 
         Raises:
-            QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 503 when busy.
+            QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 413 for a result that is too
+                large, 503 when busy.
         """
         if not 1 <= query.timeout_ms <= self._timeout_ms:
             raise QueryError(400, "Bad Request", f"timeoutMs lies between 1 and {self._timeout_ms}")
@@ -94,37 +96,50 @@ class SqlSurface:
             self._places.release()
 
     def _run(self, query: Query) -> Result:
-        _check_statement(query.sql)
-        with self._store.reading() as cursor:
-            return self._read(cursor, query)
-
-    @staticmethod
-    def _read(cursor: duckdb.DuckDBPyConnection, query: Query) -> Result:
-        late = threading.Event()
-
-        def interrupt() -> None:
-            late.set()
-            cursor.interrupt()
-
-        timer = threading.Timer(query.timeout_ms / 1000, interrupt)
-        timer.daemon = True
-        timer.start()
         try:
-            reader = cursor.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
-            return _WRITERS[query.format](reader, query.max_rows)
-        except (duckdb.Error, pa.ArrowException) as error:
-            if late.is_set():
-                raise QueryError(408, "Request Timeout", f"The query took longer than {query.timeout_ms} ms.") from error
-            raise _query_error(error) from error
-        finally:
-            timer.cancel()
+            with self._store.reading() as cursor:
+                return run_on(cursor, query, max_bytes=self._max_bytes)
+        except duckdb.ConnectionException as error:
+            raise QueryError(503, "Service Unavailable", "The store is being opened anew.") from error
 
     def close(self) -> None:
         """Waits for the queries that run."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _check_statement(sql: str) -> None:
+def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: int = 2**31) -> Result:
+    """The result of a query on a connection that is in a read-only transaction.
+
+    Raises:
+        QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 413 for a result that is too large.
+    """
+    check_statement(query.sql)
+    late = threading.Event()
+
+    def interrupt() -> None:
+        late.set()
+        connection.interrupt()
+
+    timer = threading.Timer(query.timeout_ms / 1000, interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        reader = connection.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
+        return _WRITERS[query.format](reader, _Limits(query.max_rows, max_bytes))
+    except (duckdb.Error, pa.ArrowException) as error:
+        if late.is_set():
+            raise QueryError(408, "Request Timeout", f"The query took longer than {query.timeout_ms} ms.") from error
+        raise _query_error(error) from error
+    finally:
+        timer.cancel()
+
+
+def check_statement(sql: str) -> None:
+    """Refuses what is not one statement that reads.
+
+    Raises:
+        QueryError: why.
+    """
     try:
         statements = duckdb.extract_statements(sql)
         if len(statements) != 1:
@@ -172,10 +187,22 @@ def _query_error(error: Exception) -> QueryError:
     return QueryError(403 if forbidden else 400, title, str(error))
 
 
-def _batches(reader: pa.RecordBatchReader, max_rows: int) -> Iterator[tuple[pa.RecordBatch, bool]]:
-    """Batches of at most `max_rows` rows in all, each with whether rows were left out behind it."""
-    left = max_rows
+class _Limits(Struct, frozen=True):
+    """How much of a result is given."""
+
+    rows: int
+    bytes: int
+
+
+def _batches(reader: pa.RecordBatchReader, limits: _Limits) -> Iterator[tuple[pa.RecordBatch, bool]]:
+    """Batches of at most so many rows in all, each with whether rows were left out behind it."""
+    left, size = limits.rows, 0
     for batch in reader:
+        size += batch.nbytes
+        if size > limits.bytes:
+            raise QueryError(
+                413, "Content Too Large", f"The result is larger than {limits.bytes} bytes. Fewer rows or columns, please."
+            )
         if batch.num_rows > left:
             yield batch.slice(0, left), True
             return
@@ -183,12 +210,12 @@ def _batches(reader: pa.RecordBatchReader, max_rows: int) -> Iterator[tuple[pa.R
         yield batch, False
 
 
-def _tabular(write: Callable[[Any, pa.Schema], Any]) -> Callable[[pa.RecordBatchReader, int], Result]:
-    def run(reader: pa.RecordBatchReader, max_rows: int) -> Result:
+def _tabular(write: Callable[[Any, pa.Schema], Any]) -> Callable[[pa.RecordBatchReader, _Limits], Result]:
+    def run(reader: pa.RecordBatchReader, limits: _Limits) -> Result:
         sink = io.BytesIO()
         rows, truncated = 0, False
         with write(sink, reader.schema) as writer:
-            for batch, cut in _batches(reader, max_rows):
+            for batch, cut in _batches(reader, limits):
                 writer.write_batch(batch)
                 rows, truncated = rows + batch.num_rows, cut
         return Result(sink.getvalue(), rows, truncated)
@@ -196,7 +223,7 @@ def _tabular(write: Callable[[Any, pa.Schema], Any]) -> Callable[[pa.RecordBatch
     return run
 
 
-def _csv(reader: pa.RecordBatchReader, max_rows: int) -> Result:
+def _csv(reader: pa.RecordBatchReader, limits: _Limits) -> Result:
     """CSV knows no nested values: lists and structs become JSON text."""
     schema = pa.schema(
         [pa.field(field.name, pa.string()) if pa.types.is_nested(field.type) else field for field in reader.schema]
@@ -214,16 +241,16 @@ def _csv(reader: pa.RecordBatchReader, max_rows: int) -> Result:
     sink = io.BytesIO()
     rows, truncated = 0, False
     with pa_csv.CSVWriter(sink, schema) as writer:
-        for batch, cut in _batches(reader, max_rows):
+        for batch, cut in _batches(reader, limits):
             writer.write_batch(flat(batch))
             rows, truncated = rows + batch.num_rows, cut
     return Result(sink.getvalue(), rows, truncated)
 
 
-def _json(reader: pa.RecordBatchReader, max_rows: int) -> Result:
+def _json(reader: pa.RecordBatchReader, limits: _Limits) -> Result:
     rows: list[list[Any]] = []
     truncated = False
-    for batch, cut in _batches(reader, max_rows):
+    for batch, cut in _batches(reader, limits):
         columns = [column.to_pylist() for column in batch.columns]
         rows += [list(row) for row in zip(*columns, strict=True)]
         truncated = cut
@@ -252,7 +279,7 @@ def _plain(value: Any) -> Any:
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")  # sums of integers are decimals: numbers all the same
 
-_WRITERS: dict[Format, Callable[[pa.RecordBatchReader, int], Result]] = {
+_WRITERS: dict[Format, Callable[[pa.RecordBatchReader, _Limits], Result]] = {
     "arrow": _tabular(pa.ipc.new_stream),
     "json": _json,
     "csv": _csv,

@@ -61,6 +61,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Every table with every column."""
     wanted = {landing(table, generation): table.schema for table in TABLES.values() for generation in GENERATIONS}
     wanted["landing.accepted"] = ACCEPTED
+    connection.begin()
     for name, schema in wanted.items():
         connection.execute(create_table(name, schema))
         present = {row[0] for row in connection.execute(f"DESCRIBE {name}").fetchall()}
@@ -71,6 +72,7 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS store.segments (table_name VARCHAR, file VARCHAR, level INTEGER, rows BIGINT, bytes BIGINT, "
         "first_at TIMESTAMPTZ, last_at TIMESTAMPTZ, created_at TIMESTAMPTZ, superseded_at TIMESTAMPTZ)"
     )
+    connection.commit()
 
 
 def _from_1(connection: duckdb.DuckDBPyConnection) -> None:

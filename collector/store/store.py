@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from collector.store import migrations
 from collector.store.append import Appended, Appender
+from collector.store.describe import TABLES_TEXT, describe
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Folder, Segment, literal, quoted
 from collector.store.tables import ACCEPTED_TABLE, TABLES, Table, create_table
@@ -123,7 +124,7 @@ class Store:
         """Makes the views, and the segments without rows that they need, where they are not those of this collector."""
         files = {name: f"getvariable('segments')['{name}']" for name in self.columns}
         statements = with_grace([*base_views(files.__getitem__, self.columns, live=True), *people_views()], self.grace_ms)
-        mark = sha256("".join([*statements, str(self.folder.path), __version__]).encode()).hexdigest()
+        mark = sha256("".join([*statements, str(dict(TABLES_TEXT)), __version__]).encode()).hexdigest()
         row = self._connection.execute("SELECT value FROM store.meta WHERE key = 'views'").fetchone()
         if row is not None and row[0] == mark and all(self.folder.empty(name).exists() for name in self.columns):
             return
@@ -134,10 +135,13 @@ class Store:
             columns = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in rollup.columns().items())
             self.folder.write(self._connection, f"SELECT * FROM (SELECT {columns}) LIMIT 0", self.folder.empty(name))
         self._see_segments(self._connection)
+        self._connection.begin()
         for statement in statements:
             self._connection.execute(statement)
+        describe(self._connection)
         self._connection.execute("DELETE FROM store.meta WHERE key = 'views'")
         self._connection.execute("INSERT INTO store.meta VALUES ('views', ?)", [mark])
+        self._connection.commit()
 
     def _highest_recorded(self) -> int:
         row = self._connection.execute(

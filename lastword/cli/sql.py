@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 import httpx2
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,7 +36,17 @@ class CollectorUnreachable(click.ClickException):
     "-f", "--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read the query from a file."
 )
 @click.option(
-    "--format", "fmt", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True, help="How to print."
+    "--format",
+    "fmt",
+    type=click.Choice(["table", "json", "csv", "arrow", "parquet"]),
+    default="table",
+    show_default=True,
+    help="How to print; arrow and parquet are for a file or a pipe.",
+)
+@click.option(
+    "--catalog",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read this catalog file (DATA_DIR/collector/catalog.duckdb) instead of asking the collector.",
 )
 @click.option("--max-rows", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at most.")
 @click.option(
@@ -43,7 +55,9 @@ class CollectorUnreachable(click.ClickException):
 @click.option(
     "--url", envvar="LASTWORD_COLLECTOR_URL", default="http://127.0.0.1:4318", show_default=True, help="The collector."
 )
-def sql(query: str | None, path: Path | None, fmt: str, max_rows: int, timeout_s: float, url: str) -> None:
+def sql(
+    query: str | None, path: Path | None, fmt: str, catalog: Path | None, max_rows: int, timeout_s: float, url: str
+) -> None:
     """Run QUERY over turns and spans, while the collector writes.
 
     Reads the query from the argument, from a file, or from standard input. Try: select turn_id, completion_status, first_token_ms from turns
@@ -53,7 +67,30 @@ def sql(query: str | None, path: Path | None, fmt: str, max_rows: int, timeout_s
         text = sys.stdin.read()
     if not text or not text.strip():
         raise click.UsageError('give a query, or a file with one: lastword sql "select count(*) from turns"')
-    result = _run(url, text, max_rows, timeout_s)
+    wire = fmt if fmt in {"arrow", "parquet"} else "json"
+    if wire != "json" and sys.stdout.isatty():
+        raise click.UsageError(f"{fmt} is for a file or a pipe: lastword sql --format {fmt} ... > result.{fmt}")
+    limits = _Limits(wire, max_rows, timeout_s)
+    body, truncated = _run_catalog(catalog, text, limits) if catalog else _run(url, text, limits)
+    if wire == "json":
+        result: dict[str, Any] = json.loads(body)
+        truncated = result["truncated"]
+        _print(result, fmt)
+    else:
+        sys.stdout.buffer.write(body)
+    if truncated:
+        click.echo(f"only the first {max_rows} rows are shown; more with --max-rows", err=True)
+
+
+class _Limits(Struct, frozen=True):
+    """What is asked for beside the query."""
+
+    format: str
+    max_rows: int
+    timeout_s: float
+
+
+def _print(result: dict[str, Any], fmt: str) -> None:
     match fmt:
         case "json":
             names = [column["name"] for column in result["columns"]]
@@ -63,26 +100,47 @@ def sql(query: str | None, path: Path | None, fmt: str, max_rows: int, timeout_s
         case _:
             # Without a terminal nothing has to fit: a pipe gets whole lines.
             Console(highlight=False, width=None if sys.stdout.isatty() else 10_000).print(_table(result))
-    if result["truncated"]:
-        click.echo(f"only the first {max_rows} rows are shown; more with --max-rows", err=True)
 
 
-def _run(url: str, query: str, max_rows: int, timeout_s: float) -> dict[str, Any]:
-    body = {"sql": query, "format": "json", "maxRows": max_rows, "timeoutMs": round(timeout_s * 1000)}
+def _run(url: str, query: str, limits: _Limits) -> tuple[bytes, bool]:
+    body = {
+        "sql": query,
+        "format": limits.format,
+        "maxRows": limits.max_rows,
+        "timeoutMs": round(limits.timeout_s * 1000),
+    }
     try:
-        response = httpx2.post(f"{url.rstrip('/')}/v1/sql", json=body, timeout=timeout_s + 10, trust_env=False)
+        response = httpx2.post(f"{url.rstrip('/')}/v1/sql", json=body, timeout=limits.timeout_s + 10, trust_env=False)
     except httpx2.HTTPError as error:
         raise CollectorUnreachable(
             f"no answer from {url}: {error}\nIs the product running? Start it with `make up`."
         ) from error
     if response.is_success:
-        result: dict[str, Any] = response.json()
-        return result
+        return response.content, response.headers.get("lastword-truncated") == "true"
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = f"HTTP {response.status_code}"
     raise QueryFailed(detail)
+
+
+def _run_catalog(catalog: Path, query: str, limits: _Limits) -> tuple[bytes, bool]:
+    """Runs the query in a program of the collector's: this package knows no database."""
+    options = [
+        "--format",
+        limits.format,
+        "--max-rows",
+        str(limits.max_rows),
+        "--timeout-ms",
+        str(round(limits.timeout_s * 1000)),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "collector.sql", str(catalog), *options], input=query.encode(), capture_output=True, check=False
+    )
+    said = done.stderr.decode(errors="replace").strip()
+    if done.returncode:
+        raise (QueryFailed if done.returncode == 1 else CollectorUnreachable)(said or f"ended with status {done.returncode}")
+    return done.stdout, bool(said)
 
 
 def _table(result: dict[str, Any]) -> Table:

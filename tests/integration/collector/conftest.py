@@ -1,6 +1,7 @@
 """A real collector in this process, behind Litestar's test client."""
 
 import gzip
+import shutil
 
 import pytest
 from litestar.testing import TestClient
@@ -35,6 +36,23 @@ class Collector:
 def start(folder, **settings):
     parts = Parts(CollectorSettings(data_dir=str(folder), **settings))
     return TestClient(create_app(parts)), parts
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory):
+    """The folder of a collector that was started once: making its views takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("blank")
+    client, _ = start(folder)
+    with client:
+        pass
+    return folder
+
+
+@pytest.fixture
+def tmp_path(tmp_path, blank):
+    """A folder of a collector's data, with a store that is empty."""
+    shutil.copytree(blank, tmp_path, dirs_exist_ok=True)
+    return tmp_path
 
 
 @pytest.fixture

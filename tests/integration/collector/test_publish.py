@@ -275,8 +275,8 @@ def test_rows_beyond_what_may_wait_for_publication_are_503(tmp_path):
 
 def test_store_of_version_1_is_brought_forward(tmp_path):
     """The one file of before becomes hot file and segments; nothing is lost, and turns that ended are no longer accepted ones."""
-    folder = tmp_path / "collector"
-    folder.mkdir()
+    folder = tmp_path / "old" / "collector"
+    folder.mkdir(parents=True)
     with duckdb.connect(str(folder / migrations.OLD_NAME)) as old:
         old.execute(
             "create schema store; create table store.meta (key varchar, value varchar); insert into store.meta values ('schema_version', '1')"
@@ -296,7 +296,7 @@ def test_store_of_version_1_is_brought_forward(tmp_path):
             "create table store.content as select 't1' as turn_id, 1700000001000000000 as ended_ns, 'p' as prompt, 'a' as answer"
         )
         old.execute("create view turns as select * from store.ended")
-    client, parts = start(tmp_path, publish_ms=NEVER_MS)
+    client, parts = start(tmp_path / "old", publish_ms=NEVER_MS)
     with client:
         collector = Collector(client, parts)
         for _ in range(2):

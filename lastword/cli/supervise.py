@@ -113,11 +113,10 @@ class Supervisor:
             stop.wait(POLL_S)
         return True
 
-    def watch(self, stop: threading.Event, *, follow_parent: bool = False) -> str | None:
-        """Waits until `stop` is set, or until our parent ends where that is to be followed; the name of a program that ended by itself."""
-        parent = os.getppid()
+    def watch(self, stop: threading.Event, *, parent: int | None = None) -> str | None:
+        """Waits until `stop` is set, or until `parent` is not our parent any more where one is named; the name of a program that ended by itself."""
         while not stop.wait(POLL_S * 3):
-            if follow_parent and os.getppid() != parent:
+            if parent is not None and os.getppid() != parent:
                 return None
             for name, child in self._children.items():
                 if child.poll() is not None:

@@ -71,6 +71,7 @@ def up(collector_port: int, service_port: int, dashboard_port: int, data_dir: st
 
     Needs no key, account or server. Other settings are environment variables: see docs/settings.md.
     """
+    parent = os.getppid() if follow_parent else None  # read first: it may end while the programs start
     addresses = Addresses(collector_port, service_port, dashboard_port)
     console = Console(highlight=False, soft_wrap=True)
     stop = threading.Event()
@@ -95,7 +96,7 @@ def up(collector_port: int, service_port: int, dashboard_port: int, data_dir: st
         supervisor.start()
         if supervisor.wait_ready(stop):
             _greet(console, addresses)
-            died = supervisor.watch(stop, follow_parent=follow_parent)
+            died = supervisor.watch(stop, parent=parent)
             if died is not None:
                 console.print(f"the {died} ended by itself; stopping the others", style="red")
                 status = 1

@@ -115,3 +115,9 @@ def test_supervisor_notices_a_program_that_dies(tmp_path):
     running._children["mortal"].kill()
     assert running.watch(threading.Event()) == "mortal"
     running.stop()
+
+
+def test_parent_that_ended_while_the_programs_started_is_noticed():
+    """Whose place somebody else has taken by then is not waited for for ever."""
+    watched = Supervisor([], {}, lambda *_: None)
+    assert watched.watch(threading.Event(), parent=-1) is None

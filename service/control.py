@@ -30,9 +30,8 @@ class TurnControl:
         self._interrupted: FailureKind | None = None
         self._stopped: FailureKind | None = None
         self.stop_event = threading.Event()
-        self.shutdown_event = (
-            threading.Event()
-        )  # set whenever the process is about to end, whatever has stopped the turn before
+        # Set whenever the process is about to end, whatever has stopped the turn before.
+        self.shutdown_event = threading.Event()
 
     @property
     def stopped(self) -> FailureKind | None:

@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import signal
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from types import FrameType, TracebackType
 from typing import Any, Self, TypeVar
 
@@ -42,6 +42,7 @@ from service.settings import ServiceSettings, load_settings
 
 T = TypeVar("T")
 _MAX_KEY_CHARS = 255
+_MAX_CALLER_CHARS = 64
 
 
 class Answer(Struct, frozen=True):
@@ -49,7 +50,7 @@ class Answer(Struct, frozen=True):
 
     status: int
     headers: dict[str, str]
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes, None]
 
 
 class SyncAnswer(Struct, frozen=True):
@@ -100,7 +101,16 @@ class TurnRuntime:
         """At these signals (SIGTERM and SIGINT by default) the turns get their terminals before the server's own handler cuts the connections.
 
         Call it in the main thread once the server has set its handlers; they are called behind ours.
+
+        Raises:
+            RuntimeError: there is no handler yet, so the process would not end any more.
         """
+        chosen = {number: signal.getsignal(number) for number in numbers or (signal.SIGTERM, signal.SIGINT)}
+        unhandled = [number.name for number, before in chosen.items() if not callable(before)]
+        if unhandled:
+            raise RuntimeError(
+                f"nothing handles {', '.join(unhandled)} yet: call drain_on once the server has set its handlers"
+            )
         asked = threading.Event()
 
         def drain() -> None:
@@ -108,13 +118,11 @@ class TurnRuntime:
             self._service.begin_drain()
 
         threading.Thread(target=drain, name="drain", daemon=True).start()  # it takes locks, which a signal handler must not
-        for number in numbers or (signal.SIGTERM, signal.SIGINT):
-            before = signal.getsignal(number)
+        for number, before in chosen.items():
 
             def handle(signum: int, frame: FrameType | None, before: Any = before) -> None:
                 asked.set()
-                if callable(before):
-                    before(signum, frame)
+                before(signum, frame)
 
             signal.signal(number, handle)
 
@@ -133,7 +141,13 @@ class TurnRuntime:
         scopes: frozenset[Scope] = USUAL_SCOPES,
         limits: Limits | None = None,
     ) -> Answer:
-        """Begins a turn: `POST /v1/turns`. `headers` are the request's; `Idempotency-Key`, `traceparent` and `Turn-Contract` are read."""
+        """Begins a turn: `POST /v1/turns`. `headers` are the request's; `Idempotency-Key`, `traceparent` and `Turn-Contract` are read.
+
+        Raises:
+            ValueError: `caller` is empty, or longer than 64 characters.
+        """
+        if not 0 < len(caller) <= _MAX_CALLER_CHARS:
+            raise ValueError(f"`caller` has {len(caller)} characters; 1 to {_MAX_CALLER_CHARS} are expected")
         given = _Headers(headers)
         anchor = Anchor.of(self._service.deps.clock)
         grant = Grant(caller=caller, scopes=scopes, limits=limits or Limits())
@@ -205,14 +219,15 @@ class TurnRuntime:
                 self._service.metrics.rejected(rejected.status)
             response = problem(rejected, trace_id_in(given.get("traceparent")))
         headers = {**HEADERS, "Cache-Control": "no-store", **response.headers}
-        headers["Content-Type"] = str(response.media_type)
+        if response.media_type is not None:
+            headers["Content-Type"] = str(response.media_type)
         status = response.status_code or 200
         if isinstance(response, EventStream):
             return Answer(status, headers, _pieces(self._service, response.frames))
         return Answer(status, headers, response.content or b"")
 
 
-async def _pieces(service: TurnService, frames: Frames) -> AsyncIterator[bytes]:
+async def _pieces(service: TurnService, frames: Frames) -> AsyncGenerator[bytes, None]:
     """The frames as they come. When the iterator is closed, the viewer has left."""
     service.streams += 1
     try:
@@ -292,12 +307,12 @@ class SyncTurnRuntime:
         body = answer.body if isinstance(answer.body, bytes) else self._iterate(answer.body)
         return SyncAnswer(answer.status, answer.headers, body)
 
-    def _iterate(self, pieces: AsyncIterator[bytes]) -> Iterator[bytes]:
+    def _iterate(self, pieces: AsyncGenerator[bytes, None]) -> Iterator[bytes]:
         async def step() -> bytes | None:
             return await anext(pieces, None)
 
         async def leave() -> None:
-            await pieces.aclose()  # type: ignore[attr-defined]  # it is a generator
+            await pieces.aclose()
 
         try:
             while (data := self._run(step())) is not None:

@@ -51,8 +51,15 @@ class Route(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deadline_ms: Annotated[
         Positive, Meta(description="What a turn may take in all; a request may ask for less with `deadlineMs`.")
     ] = 60_000
-    first_token_timeout_ms: Annotated[Positive, Meta(description="What an attempt may take until its first content.")] = 15_000
-    stall_timeout_ms: Annotated[Positive, Meta(description="Silence between two pieces of content; pings are none.")] = 10_000
+    first_token_timeout_ms: Annotated[
+        Positive, Meta(description="What an attempt may take until its first visible text, its thinking included.")
+    ] = 15_000
+    stall_timeout_ms: Annotated[
+        Positive,
+        Meta(
+            description="Silence between two pieces of content behind the first text: text, thinking or the input of a tool. Pings are none."
+        ),
+    ] = 10_000
     attempts_per_tier: Annotated[int, Meta(ge=1, le=10, description="Attempts on one tier, the first included.")] = 2
     backoff_base_ms: Annotated[
         Positive, Meta(description="The wait before the second attempt, before jitter; it doubles with each.")

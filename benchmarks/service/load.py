@@ -62,7 +62,7 @@ class _Reader(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.sent_ns = time.monotonic_ns()
-        transport.write(self._wanted.request)  # type: ignore[attr-defined]  # of a TCP connection it has `write`
+        cast("asyncio.Transport", transport).write(self._wanted.request)  # that of a TCP connection
 
     def data_received(self, data: bytes) -> None:
         self.pieces.append((time.monotonic_ns(), data))

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import zstandard
 
+_ZSTD_WINDOW = 8 * 1024 * 1024
+"""The largest window that a frame may ask for, in bytes: what every decoder has to support, and what is allocated before a byte is inflated."""
 _ZSTD_STEP = 256
 """Compressed bytes that are inflated at a time: a block of zstd is at least 4 bytes long and yields at most 128 KiB, so a step yields at most 8 MiB."""
 
@@ -57,7 +59,7 @@ class _Gzip:
 
 class _Zstd:
     def __init__(self) -> None:
-        self._inflate = zstandard.ZstdDecompressor().decompressobj()
+        self._inflate = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).decompressobj()
 
     def feed(self, piece: bytes, room: int) -> bytes:
         data = bytearray()

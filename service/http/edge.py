@@ -70,7 +70,8 @@ def trace_id_of(connection: AnyConnection) -> str:
     """The trace id of a request, the same however often it is asked for."""
     known = connection.scope.setdefault("lastword.trace_id", "")  # type: ignore[typeddict-item]
     if not known:
-        known = connection.scope["lastword.trace_id"] = trace_id_in(connection.headers.get("traceparent"))  # type: ignore[typeddict-unknown-key]
+        known = trace_id_in(connection.headers.get("traceparent"))
+        connection.scope["lastword.trace_id"] = known  # type: ignore[typeddict-unknown-key]  # the framework's type knows its own keys only
     return str(known)
 
 

@@ -39,6 +39,7 @@ from service.providers.port import (
     ToolResult,
     ToolUse,
     UserText,
+    Working,
 )
 from service.turn.failures import AttemptFailed, FailureKind
 
@@ -274,8 +275,10 @@ class AnthropicCall:
                     yield TextDelta(delta.text)
             case "input_json_delta":
                 self._json.setdefault(event.index, []).append(delta.partial_json)
+                yield Working()
             case "thinking_delta":
                 block["thinking"] = block.get("thinking", "") + delta.thinking
+                yield Working()
             case "signature_delta":
                 block["signature"] = delta.signature
             case "citations_delta":

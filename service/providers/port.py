@@ -104,6 +104,10 @@ class TextDelta(Struct, frozen=True):
     text: str
 
 
+class Working(Struct, frozen=True):
+    """Content came that nobody is shown: a piece of the model's thinking, or of a tool's input. A sign of life, which a ping is not."""
+
+
 class ToolUse(Struct, frozen=True, kw_only=True):
     """The model wants a tool to be run. Yielded once its input is complete."""
 
@@ -130,7 +134,7 @@ class Ended(Struct, frozen=True, kw_only=True):
     blocks: tuple[dict[str, Any], ...] = ()
 
 
-ModelEvent = Started | TextDelta | ToolUse | Evidence | Ended
+ModelEvent = Started | TextDelta | Working | ToolUse | Evidence | Ended
 
 
 class ModelCall(Protocol):

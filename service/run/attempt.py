@@ -24,6 +24,7 @@ from service.providers.port import (
     ToolResult,
     ToolUse,
     UserText,
+    Working,
 )
 from service.run.deps import Deps
 from service.run.turn import Turn
@@ -101,6 +102,11 @@ class _Progress:
             self._watch.cancel()
             self._watch = self._begin(FailureKind.STALL_TIMEOUT)
         self._watch.due_ns = self._due_ns()
+
+    def worked(self) -> None:
+        """Content came that is not shown: no stall. The wait for the first text does not get longer by it, for a person sees nothing of it."""
+        if self._streaming:
+            self._watch.due_ns = self._due_ns()
 
     def extend(self, seconds: float) -> None:
         """A tool runs, within a limit of its own: that is no silence of the provider's."""
@@ -210,6 +216,8 @@ def _take(turn: Turn, call: _Call, note: CallNote, event: object, progress: _Pro
                 note.first_chunk_ns = turn.now_ns()
             if turn.show(text) or turn.machine.visible:
                 progress.shown()
+        case Working():
+            progress.worked()
         case ToolUse():
             call.tool_uses.append(event)
         case Evidence(url=url, title=title):

@@ -211,9 +211,8 @@ class GroupWriter:
             self._not_stored(pieces, error, told=len(jobs) == 1 and jobs[0].error is error)
             return
         if connection.dialect.name != "sqlite":
-            self._forget_connection(
-                fast=fast
-            )  # back to the pool, which looks whether the server is still there before it hands it out
+            # Back to the pool, which looks whether the server is still there before it hands it out.
+            self._forget_connection(fast=fast)
         self.commits += 1
         self._failing_since = None
         for log, _ in pieces:

@@ -27,6 +27,13 @@ from tests.support.otlp import accepted, ended, log_request, span_ids, spans
 from tests.support.product import ROOT
 
 
+def wide_zstd():
+    """A small body whose frame asks for a window of 128 MiB."""
+    wide = zstandard.ZstdCompressionParameters(window_log=27, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    return packer.compress(b"x") + packer.flush()
+
+
 def test_spans_are_stored_field_by_field(collector):
     """A span's row is the span."""
     request = spans(1)
@@ -133,6 +140,7 @@ def test_record_of_a_newer_service_is_kept(collector):
         (b"not zstd", {"content-encoding": "zstd"}, 400),
         (zstandard.compress(random.Random(1).randbytes(9000))[:-6], {"content-encoding": "zstd"}, 400),
         (zstandard.compress(b""), {"content-encoding": "zstd"}, 200),
+        (wide_zstd(), {"content-encoding": "zstd"}, 400),
         (b"not gzip", {"content-encoding": "gzip"}, 400),
         (gzip.compress(b"x" * 1000)[:-6], {"content-encoding": "gzip"}, 400),
         (b"", {}, 200),

@@ -1,6 +1,7 @@
 """Turns inside other frameworks: the examples of the documentation keep the contract, and the runtime for code that is not asynchronous does."""
 
 import json
+import signal
 import sys
 
 import pytest
@@ -81,7 +82,8 @@ def test_turn_comes_in_pieces_and_is_replayed(turns):
     assert b"".join(turns.follow(turn_id, caller="ann").body) == b"".join(pieces)
     assert events_of(turns.follow(turn_id, caller="ann", after="3")) == events[3:]
     assert events_of(turns.follow(turn_id, caller="ann", headers={"last-EVENT-id": f"{turn_id}.2"})) == events[2:]
-    assert turns.follow(turn_id, caller="ann", after=str(len(events))).status == 204
+    behind = turns.follow(turn_id, caller="ann", after=str(len(events)))
+    assert (behind.status, behind.body, behind.headers.get("Content-Type")) == (204, b"", None)
     assert json.loads(turns.look_at(turn_id, caller="ann").body)["lastSeq"] == len(events)
     assert turns.cancel(turn_id, caller="ann").status == 200
 
@@ -153,3 +155,17 @@ def test_wrong_settings_are_told_at_once(tmp_path):
     """Before anything is started."""
     with pytest.raises(SettingsError, match="routes file"):
         SyncTurnRuntime(ServiceSettings(data_dir=str(tmp_path), routes_file=str(tmp_path / "none.toml")))
+
+
+@pytest.mark.parametrize("caller", ["", "a" * 65])
+def test_caller_that_cannot_be_stored_is_the_applications_mistake(turns, caller):
+    """Told where it is made, and not by the database."""
+    with pytest.raises(ValueError, match="`caller`"):
+        turns.ask(question(), caller=caller)
+
+
+def test_drain_is_not_put_where_nothing_would_end_the_process(turns):
+    """Without a server's handler behind ours a SIGTERM would end the turns, and nothing else."""
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    with pytest.raises(RuntimeError, match="SIGUSR1"):
+        turns.runtime.drain_on(signal.SIGUSR1)

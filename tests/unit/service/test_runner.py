@@ -10,7 +10,7 @@ from lastword.events import Ack, Chunk, CompletionStatus, Done, Error, Reason, T
 from lastword.grammar import TurnGrammar
 from lastword.states import State
 from lastword.wire import decode_stream
-from service.providers.port import Ended, Evidence, Passage, Started, TextDelta, ToolResult, ToolUse
+from service.providers.port import Ended, Evidence, Passage, Started, TextDelta, ToolResult, ToolUse, Working
 from service.run.facts import turn_facts
 from service.spans import build_spans
 from service.tools.registry import Output, ToolRegistry, tool
@@ -179,6 +179,25 @@ def test_silent_provider_after_text_is_a_stall(live):
     live.route = msgspec.structs.replace(live.route, stall_timeout_ms=50)
     turn = live.run([TextDelta("Half"), hang])
     assert outcome(turn) == (CompletionStatus.INTERRUPTED, True, Reason.STALL_TIMEOUT, ["stall_timeout"])
+
+
+def nap(call):
+    """A step: the provider takes a while, or is aborted."""
+    call.aborted.wait(0.15)
+
+
+def test_model_that_works_unseen_is_no_stall(live):
+    """Thinking and the input of a tool are content: they may take longer in all than the stall time."""
+    live.route = msgspec.structs.replace(live.route, stall_timeout_ms=500)
+    turn = live.run([TextDelta("Half "), *[nap, Working()] * 6, TextDelta("and whole."), END])
+    assert outcome(turn) == (CompletionStatus.SUCCESS, False, None, ["ok"])
+
+
+def test_thinking_does_not_prolong_the_wait_for_the_first_text(live):
+    """A person sees nothing of it: the time-out of the first text counts from the attempt's start."""
+    live.route = msgspec.structs.replace(live.route, first_token_timeout_ms=400)
+    turn = live.run([*[nap, Working()] * 6, *ANSWER], ANSWER)
+    assert outcome(turn) == (CompletionStatus.SUCCESS, False, None, ["first_token_timeout", "ok"])
 
 
 def test_silent_provider_before_text_is_retried(live):

@@ -8,7 +8,7 @@ from anthropic.types.citations_delta import Citation
 from anthropic.types.raw_content_block_start_event import ContentBlock
 
 from service.providers.anthropic_provider import AnthropicCall
-from service.providers.port import Evidence
+from service.providers.port import Evidence, Working
 
 URL = "https://example.org/page"
 PLACE = {"cited_text": "x", "document_index": 0, "document_title": "Sent along", "file_id": None}
@@ -132,3 +132,12 @@ def test_citation_names_the_sources_that_it_should(raw, sources):
 def test_block_names_the_sources_that_it_should(raw, sources):
     """Pages that the provider's tools found or fetched are evidence; a failure of theirs is none, and nothing breaks on it."""
     assert named(a_call()._translate(event("content_block_start", content_block=raw), None)) == sources
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [{"type": "input_json_delta", "partial_json": "{"}, {"type": "thinking_delta", "thinking": "hm", "estimated_tokens": None}],
+)
+def test_content_that_is_not_shown_is_a_sign_of_life(delta):
+    """The model works on the input of a tool, or thinks: that is no stall."""
+    assert list(a_call()._translate(event("content_block_delta", delta=delta), None)) == [Working()]

@@ -15,6 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from collector.derive.deriver import Deriver
 from collector.metrics import Metrics
 from collector.receive import http as otlp
 from collector.receive.attributes import AttributeLimits
@@ -54,12 +55,14 @@ class Parts:
             observe=self._committed,
         )
         self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms)
+        self.deriver = Deriver(self.store, self.writer, settle_ms=settings.spans_settle_ms, max_traces=settings.spans_traces)
         self.receiver = otlp.Receiver(
             self.writer,
             self.metrics,
             limits=AttributeLimits(settings.max_attributes, settings.max_attribute_chars),
             max_body_bytes=settings.max_body_bytes,
             max_requests=settings.max_requests,
+            stored=self.deriver.stored,
         )
         self.surface = SqlSurface(
             self.store,
@@ -80,6 +83,17 @@ class Parts:
             ("lastword_segment_bytes", "Bytes of the segments that count.", lambda: self.publisher.state.bytes),
             ("lastword_publish_seconds", "Length of the last publication.", lambda: self.publisher.state.seconds),
             ("lastword_publish_failures", "Publications that failed since the start.", lambda: self.publisher.state.failures),
+            ("lastword_traces_waiting", "Foreign traces that will be looked at for a turn.", lambda: self.deriver.waiting),
+            (
+                "lastword_traces_dropped",
+                "Foreign traces that were let go before their turn was made.",
+                lambda: self.deriver.dropped,
+            ),
+            (
+                "lastword_derive_failures",
+                "Times that turns of spans could not be made and were tried again.",
+                lambda: self.deriver.failures,
+            ),
         ):
             self.metrics.gauge(name, text, read)
 
@@ -103,6 +117,7 @@ class Parts:
         """Commits and publishes what was received, then closes the file."""
         self.receiver.draining = True
         self.receiver.close()
+        self.deriver.close()
         self.publisher.close()
         self.writer.close()
         self.surface.close()

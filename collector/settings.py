@@ -32,6 +32,12 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
     ] = 1_000_000
     max_attributes: Annotated[Positive, Meta(description="Attributes kept of one span or event.")] = 256
     max_attribute_chars: Annotated[Positive, Meta(description="Longest attribute value kept, in characters.")] = 16_384
+    spans_settle_ms: Annotated[
+        int, Meta(ge=0, description="How long behind its root span a foreign trace becomes a turn, in milliseconds.")
+    ] = 6_000
+    spans_traces: Annotated[
+        Positive, Meta(description="Foreign traces that wait to become turns; beyond it the oldest is let go.")
+    ] = 100_000
     abandoned_grace_ms: Annotated[
         int, Meta(ge=0, description="How long behind its deadline a turn without terminal becomes abandoned, in milliseconds.")
     ] = 30_000

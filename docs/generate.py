@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from collector.receive.aliases import ALIASES, OPERATIONS, OWN_OPERATIONS
 from collector.settings import CollectorSettings
 from collector.store.describe import TABLES_TEXT, column_text
 from collector.store.store import Store
@@ -165,6 +166,27 @@ def sql_columns() -> str:
     return "\n".join(parts)
 
 
+def aliases() -> str:
+    """Every name that fills a column, in the order in which names are tried."""
+    rows = []
+    for alias in ALIASES:
+        name = f"event `{alias.name}`" if alias.event else f"`{alias.name}`"
+        inside = f", under {' or '.join(f'`{key}`' for key in alias.inside)}" if alias.inside else ""
+        rows.append([f"`{alias.column}`", name, f"{alias.read.value}{inside}", alias.whose])
+    return table(["column", "name", "read as", "whose"], rows)
+
+
+def operations() -> str:
+    """Words for a kind of span."""
+    words: dict[str, list[str]] = {}
+    for word, operation in OPERATIONS.items():
+        words.setdefault(operation, []).append(f"`{word}`")
+    return table(
+        ["`operation`", "other words for it"],
+        [[f"`{name}`", ", ".join(words.get(name, []))] for name in sorted(OWN_OPERATIONS)],
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "states": lambda: f"```mermaid\n{states.diagram()}```\n",
     "stages": stages,
@@ -172,6 +194,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "policy_budget": policy_budget,
     "reasons": reasons,
     "routes": routes,
+    "aliases": aliases,
+    "operations": operations,
     "cases": cases,
     "retrieval": retrieval,
     "smallest_server": lambda: example("smallest_server.py"),

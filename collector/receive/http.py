@@ -33,7 +33,7 @@ from collector.receive.encodings import ENCODINGS, PROTOBUF, Undecodable, parse,
 from collector.receive.records import record_rows
 from collector.receive.spans import span_rows
 from collector.store.store import StoreError
-from collector.writer import QueueFull, Rows, Writer
+from collector.writer import Batch, QueueFull, Rows, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -67,9 +67,17 @@ class Receiver:
     """Takes OTLP requests. One per process."""
 
     def __init__(
-        self, writer: Writer, metrics: Metrics, *, limits: AttributeLimits, max_body_bytes: int, max_requests: int
+        self,
+        writer: Writer,
+        metrics: Metrics,
+        *,
+        limits: AttributeLimits,
+        max_body_bytes: int,
+        max_requests: int,
+        stored: Callable[[Batch], None],
     ) -> None:
         self._writer = writer
+        self._stored = stored
         self._metrics = metrics
         self._limits = limits
         self._max_body_bytes = max_body_bytes
@@ -129,6 +137,8 @@ class Receiver:
             raise _Refused(503, "the writer is behind") from None
         if (error := await committed) is not None:
             raise _Refused(503, f"the rows could not be stored: {error}")
+        if len(rows.spans):
+            self._stored(rows.spans)
 
     def decode_traces(self, encoding: str, body: bytes) -> _Decoded:
         """Spans."""

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 
 from collector.receive.attributes import AttributeLimits, as_json, plain_attributes
+from collector.receive.meaning import meaning
 from collector.writer import Row
 from lastword import names
 
@@ -51,6 +52,7 @@ def _problem(span: Span) -> str | None:
 def _row(span: Span, service: str | None, scope: str | None, limits: AttributeLimits) -> Row:
     attributes = plain_attributes(span.attributes, limits)
     turn_id = attributes.get(names.TURN_ID)
+    events = list(_events(span.events, limits))
     return {
         "trace_id": span.trace_id.hex(),
         "span_id": span.span_id.hex(),
@@ -65,8 +67,10 @@ def _row(span: Span, service: str | None, scope: str | None, limits: AttributeLi
         "service_name": service,
         "scope_name": scope,
         "attributes": as_json(attributes),
-        "events": as_json(list(_events(span.events, limits))),
+        "events": as_json(events),
         "links": as_json([{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in span.links[:MAX_EVENTS]]),
+        "remote_parent": bool(span.flags & SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK),
+        **meaning(attributes, events, span.start_time_unix_nano),
     }
 
 

@@ -50,7 +50,7 @@ def _turn_minutes() -> Rollup:
         "tools": "sum(coalesce(tool_calls_count, 0))",
         "tools_with_results": "sum(coalesce(tools_with_results_count, 0))",
         "sources": "sum(coalesce(sources_count, 0))",
-        "without_source": "count(*) FILTER (terminal = 'done' AND coalesce(sources_count, 0) = 0)",
+        "without_source": "count(*) FILTER (terminal = 'done' AND sources_count = 0)",
         "input_tokens": "sum(coalesce(input_tokens, 0))",
         "output_tokens": "sum(coalesce(output_tokens, 0))",
         "tokens": "sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0))",

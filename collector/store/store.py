@@ -316,7 +316,7 @@ class Store:
         """Counts and the newest times, for the freshness badge."""
         with self.reading() as cursor:
             row = cursor.execute(
-                "SELECT (SELECT count(*) FROM store.ended), (SELECT count(*) FROM store.spans), "
+                "SELECT (SELECT count(*) FROM store.ended), (SELECT count(*) FROM spans), "
                 "(SELECT epoch_us(max(ended_at)) * 1000 FROM store.ended), (SELECT count(*) FROM open_turns)"
             ).fetchone()
         turns, spans, ended_ns, open_turns = row or (0, 0, None, 0)

@@ -43,6 +43,19 @@ SPANS = pa.schema(
         "attributes": _TEXT,
         "events": _TEXT,
         "links": _TEXT,
+        "operation": _TEXT,
+        "provider": _TEXT,
+        "model": _TEXT,
+        "conversation_id": _TEXT,
+        "tool_name": _TEXT,
+        "input_tokens": _INT,
+        "output_tokens": _INT,
+        "cache_read_tokens": _INT,
+        "cache_write_tokens": _INT,
+        "finish_reason": _TEXT,
+        "first_token_ms": _INT,
+        "remote_parent": _BOOL,
+        "pending": _BOOL,
     }
 )
 

@@ -6,8 +6,10 @@ SELECT
     trace_id, span_id, parent_span_id, turn_id, name, kind, status, status_message,
     started_at, started_at + to_microseconds((start_rest_ns + duration_ns) // 1000) AS ended_at,
     epoch_us(started_at) * 1000 + start_rest_ns AS start_ns, duration_ns, duration_ns // 1000000 AS duration_ms,
-    service_name, scope_name, attributes, events, links
-FROM store.spans;
+    service_name, scope_name, attributes, events, links,
+    operation, provider, model, conversation_id, tool_name, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, finish_reason,
+    first_token_ms
+FROM store.spans WHERE pending IS NOT true;
 
 CREATE OR REPLACE VIEW open_turns AS
 SELECT turn_id, trace_id, span_id, conversation_id, started_at, deadline_ms, service_name, service_version, service_instance, contract
@@ -118,7 +120,7 @@ SELECT
 FROM turn_tools GROUP BY name;
 
 CREATE OR REPLACE VIEW source_counts AS
-SELECT route, sources_count, count(*) AS turns FROM turns WHERE terminal = 'done' GROUP BY ALL;
+SELECT route, sources_count, count(*) AS turns FROM turns WHERE terminal = 'done' AND sources_count IS NOT NULL GROUP BY ALL;
 
 CREATE OR REPLACE VIEW slowest_turns AS
 SELECT turn_id, ended_at, route, model_tier, completion_status, first_token_ms, total_ms

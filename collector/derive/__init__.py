@@ -1,0 +1,1 @@
+"""Turns of services that send no turn records, made of their spans."""

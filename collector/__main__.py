@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import signal
+import socket
 import sys
 
 import uvicorn
 
 from collector.app import Parts, create_app
-from collector.settings import load_settings
+from collector.receive.grpc_server import PortTaken
+from collector.settings import CollectorSettings, load_settings
 from collector.store.store import StoreError
 from lastword import logs
 from lastword.errors import SettingsError
@@ -23,8 +26,10 @@ def main() -> int:
         settings = load_settings()
         logs.configure(settings.log_level)
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+        _check_port(settings)
+        _warn_of_strangers(settings)
         parts = Parts(settings)
-    except (SettingsError, StoreError) as error:
+    except (SettingsError, StoreError, PortTaken) as error:
         print(f"collector: {error}", file=sys.stderr)
         return 2
     config = uvicorn.Config(
@@ -43,6 +48,39 @@ def main() -> int:
         signal.signal(number, lambda _number, _frame: None)
     server.run()
     return 0 if server.started else 1
+
+
+def _check_port(settings: CollectorSettings) -> None:
+    """Finds out about a port that is taken before the store is opened.
+
+    Raises:
+        PortTaken: another program listens there.
+    """
+    if not settings.grpc_port:
+        return
+    try:
+        with socket.create_server((settings.host, settings.grpc_port), family=_family(settings.host)):
+            pass
+    except OSError as error:
+        raise PortTaken(
+            f"port {settings.grpc_port} of OTLP/gRPC cannot be listened on ({error.strerror}): set LASTWORD_COLLECTOR_GRPC_PORT, 0 turns it off"
+        ) from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _warn_of_strangers(settings: CollectorSettings) -> None:
+    """Says so where everybody on the network may send."""
+    try:
+        loopback = settings.host == "localhost" or ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:  # a name of the network
+        loopback = False
+    if not loopback and not settings.tokens.strip():
+        logging.getLogger("collector").warning(
+            "listening on %s without LASTWORD_COLLECTOR_TOKENS: whoever reaches the port may send", settings.host
+        )
 
 
 if __name__ == "__main__":

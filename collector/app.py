@@ -19,6 +19,9 @@ from collector.derive.deriver import Deriver
 from collector.metrics import Metrics
 from collector.receive import http as otlp
 from collector.receive.attributes import AttributeLimits
+from collector.receive.grpc_server import GrpcServer
+from collector.receive.receiver import Receiver
+from collector.receive.tokens import Tokens
 from collector.settings import CollectorSettings
 from collector.sql import http as sql
 from collector.sql.surface import QueryError, SqlSurface
@@ -29,6 +32,8 @@ from collector.writer import Writer
 from lastword import __version__
 
 T = TypeVar("T")
+GRPC_DRAIN_S = 5.0
+"""How long requests over gRPC may take to end when the collector does, in seconds."""
 
 
 class Parts:
@@ -56,13 +61,14 @@ class Parts:
         )
         self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms)
         self.deriver = Deriver(self.store, self.writer, settle_ms=settings.spans_settle_ms, max_traces=settings.spans_traces)
-        self.receiver = otlp.Receiver(
+        self.receiver = Receiver(
             self.writer,
             self.metrics,
             limits=AttributeLimits(settings.max_attributes, settings.max_attribute_chars),
             max_body_bytes=settings.max_body_bytes,
             max_requests=settings.max_requests,
             stored=self.deriver.stored,
+            tokens=Tokens(settings.tokens),
         )
         self.surface = SqlSurface(
             self.store,
@@ -130,9 +136,21 @@ def create_app(parts: Parts) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        server = None
         try:
+            if parts.settings.grpc_port:
+                server = GrpcServer(
+                    parts.receiver,
+                    host=parts.settings.host,
+                    port=parts.settings.grpc_port,
+                    max_streams=parts.settings.max_requests,
+                )
+                await server.start()
             yield
         finally:
+            parts.receiver.draining = True
+            if server is not None:
+                await server.stop(GRPC_DRAIN_S)
             parts.close()
 
     handlers = [otlp.traces, otlp.logs, otlp.metrics, sql.run_sql, sql.status, sql.live, sql.ready, sql.prometheus]

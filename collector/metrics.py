@@ -37,8 +37,8 @@ class Metrics:
         """A value that is read whenever /metrics is."""
         Gauge(name, text, registry=self.registry).set_function(read)
 
-    def request(self, signal: str, status: int) -> None:
-        """An OTLP request was answered."""
+    def request(self, signal: str, status: int | str) -> None:
+        """An OTLP request was answered: with an HTTP status, or over gRPC with the name of a code."""
         self._requests.labels(signal, str(status)).inc()
 
     def committed(self, appended: Appended, seconds: float) -> None:

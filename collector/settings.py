@@ -18,6 +18,10 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
 
     host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of OTLP/HTTP and of SQL.")] = 4318
+    grpc_port: Annotated[Port, Meta(description="Port of OTLP/gRPC; 0 turns it off.")] = 4317
+    tokens: Annotated[
+        str, Meta(description="Bearer tokens of senders, separated by commas; where none is set, every sender is taken.")
+    ] = ""
     max_body_bytes: Annotated[Positive, Meta(description="Largest request body after inflation, in bytes.")] = 64 * MIB
     max_requests: Annotated[Positive, Meta(description="OTLP requests in work at a time; beyond it the answer is 503.")] = 64
     queue_rows: Annotated[Positive, Meta(description="Rows that wait for the writer; beyond it the answer is 503.")] = 200_000

@@ -85,11 +85,13 @@ class Parts:
         self.index = KnowledgeIndex(settings.index_path, settings.docs_url)
         self.telemetry = Telemetry(
             info,
-            otlp_exporter(settings.collector_url),
+            otlp_exporter(settings.collector_url, settings.collector_token),
             sample_ratio=settings.trace_sample_ratio,
             continue_parent=settings.trust_traceparent,
         )
-        self.sender = HttpSender(settings.collector_url, self.telemetry.encode_records, read_rejections)
+        self.sender = HttpSender(
+            settings.collector_url, self.telemetry.encode_records, read_rejections, token=settings.collector_token
+        )
         self.outbox = Outbox(self.store, self.sender, rng)
         self.watchdog = Watchdog(clock)
         self.metrics = Metrics()

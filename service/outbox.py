@@ -27,8 +27,8 @@ IDLE_S = 1.0
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 15.0
 SEND_TIMEOUT_S = 10.0
-RETRYABLE = frozenset({408, 429, 502, 503, 504})
-"""Statuses after which the same request may be sent again (OTLP 1.11; 408 from proxies)."""
+RETRYABLE = frozenset({401, 403, 408, 429, 502, 503, 504})
+"""Statuses after which the same request may be sent again (OTLP 1.11; 408 from proxies; 401 and 403 until the operator has set the token right)."""
 
 
 class Answer(Struct, frozen=True):
@@ -50,18 +50,25 @@ class HttpSender:
     """Sends records as OTLP/HTTP."""
 
     def __init__(
-        self, collector_url: str, encode: Callable[[list[Record]], bytes], read_rejections: Callable[[bytes], tuple[int, str]]
+        self,
+        collector_url: str,
+        encode: Callable[[list[Record]], bytes],
+        read_rejections: Callable[[bytes], tuple[int, str]],
+        *,
+        token: str = "",
     ) -> None:
         self._client = httpx2.Client(timeout=SEND_TIMEOUT_S, trust_env=False)
         self._url = f"{collector_url.rstrip('/')}/v1/logs"
+        self._headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._encode = encode
         self._read_rejections = read_rejections
 
     def __call__(self, records: list[Record]) -> Answer:
         """Sends once."""
-        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
         try:
-            response = self._client.post(self._url, content=self._encode(records), headers=headers)
+            response = self._client.post(self._url, content=self._encode(records), headers=self._headers)
         except httpx2.HTTPError:
             return Answer(acknowledged=False)
         if response.is_success:

@@ -45,6 +45,7 @@ class ServiceSettings(Common, frozen=True, kw_only=True):
     collector_url: Annotated[
         str, Meta(description="Base address of the collector: spans and turn records go there as OTLP/HTTP.")
     ] = "http://127.0.0.1:4318"
+    collector_token: Annotated[str, Meta(description="Bearer token for the collector, where it asks for one.")] = ""
     provider: Annotated[
         Literal["extractive", "anthropic"],
         Meta(description="Who writes the answers: `extractive` (embedded, no key) or `anthropic` (needs ANTHROPIC_API_KEY)."),

@@ -200,7 +200,12 @@ def read_rejections(body: bytes) -> tuple[int, str]:
     return partial.rejected_log_records, partial.error_message
 
 
-def otlp_exporter(collector_url: str) -> OTLPSpanExporter:
-    """The exporter over OTLP/HTTP with gzip to a collector's base address."""
+def otlp_exporter(collector_url: str, token: str = "") -> OTLPSpanExporter:
+    """The exporter over OTLP/HTTP with gzip to a collector's base address, with a bearer token where the collector asks for one."""
     logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)  # it warns at every retry; the outbox warns once
-    return OTLPSpanExporter(endpoint=f"{collector_url.rstrip('/')}/v1/traces", compression=Compression.Gzip, timeout=5)
+    return OTLPSpanExporter(
+        endpoint=f"{collector_url.rstrip('/')}/v1/traces",
+        headers={"authorization": f"Bearer {token}"} if token else None,
+        compression=Compression.Gzip,
+        timeout=5,
+    )

@@ -22,7 +22,8 @@ _FIRST_QUESTION = "why is my stream partial?"
 class Addresses:
     """Where the three programs listen, from the settings and the flags."""
 
-    def __init__(self, collector_port: int, service_port: int, dashboard_port: int) -> None:
+    def __init__(self, collector_port: int, grpc_port: int, service_port: int, dashboard_port: int) -> None:
+        self.grpc_port = grpc_port
         self.ports = {"collector": collector_port, "service": service_port, "dashboard": dashboard_port}
         self.collector, self.service, self.dashboard = (f"http://127.0.0.1:{port}" for port in self.ports.values())
 
@@ -35,6 +36,7 @@ class Addresses:
             "LASTWORD_DASHBOARD_COLLECTOR_URL": self.collector,
             "LASTWORD_DASHBOARD_SERVICE_URL": self.service,
             "LASTWORD_SERVICE_DASHBOARD_URL": self.dashboard,
+            "LASTWORD_COLLECTOR_GRPC_PORT": str(self.grpc_port),
             **ports,
         }
 
@@ -59,6 +61,14 @@ _PORT = click.IntRange(1, 65535)
     "--collector-port", envvar="LASTWORD_COLLECTOR_PORT", type=_PORT, default=4318, show_default=True, help="OTLP/HTTP and SQL."
 )
 @click.option(
+    "--grpc-port",
+    envvar="LASTWORD_COLLECTOR_GRPC_PORT",
+    type=click.IntRange(0, 65535),
+    default=4317,
+    show_default=True,
+    help="The collector's OTLP/gRPC; 0 turns it off.",
+)
+@click.option(
     "--service-port", envvar="LASTWORD_SERVICE_PORT", type=_PORT, default=8000, show_default=True, help="The turn service."
 )
 @click.option(
@@ -66,13 +76,13 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option("--data-dir", envvar="LASTWORD_DATA_DIR", default="data", show_default=True, help="Where everything is stored.")
 @click.option("--follow-parent", is_flag=True, help="End when the process that started this one ends, as `make up` does.")
-def up(collector_port: int, service_port: int, dashboard_port: int, data_dir: str, follow_parent: bool) -> None:
+def up(collector_port: int, grpc_port: int, service_port: int, dashboard_port: int, data_dir: str, follow_parent: bool) -> None:
     """Run collector, service and dashboard on loopback, until Ctrl-C.
 
     Needs no key, account or server. Other settings are environment variables: see docs/settings.md.
     """
     parent = os.getppid() if follow_parent else None  # read first: it may end while the programs start
-    addresses = Addresses(collector_port, service_port, dashboard_port)
+    addresses = Addresses(collector_port, grpc_port, service_port, dashboard_port)
     console = Console(highlight=False, soft_wrap=True)
     stop = threading.Event()
 
@@ -116,6 +126,8 @@ def _greet(console: Console, addresses: Addresses) -> None:
     console.print("\nLastword is up.", style="bold")
     for name, url in (("dashboard", addresses.dashboard), ("service", addresses.service), ("collector", addresses.collector)):
         console.print(f"  {name:<10} {url}")
+    if addresses.grpc_port:
+        console.print(f"  {'OTLP/gRPC':<10} http://127.0.0.1:{addresses.grpc_port}")
     console.print(f"\nAsk something in a browser, at {addresses.service}/try, or in another shell:")
     console.print(f'  {prefix}{shown} ask "{_FIRST_QUESTION}"', markup=False)
     console.print("\nCtrl-C stops everything. Logs follow.\n")

@@ -47,7 +47,10 @@ class Program:
     def __init__(self, module: str, ready: str, **environment: str) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("LASTWORD_", "STREAMLIT_"))}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=ROOT, env={**clean, **environment}, stdin=subprocess.DEVNULL
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            env={**clean, "LASTWORD_COLLECTOR_GRPC_PORT": "0", **environment},
+            stdin=subprocess.DEVNULL,
         )
         wait_for(lambda: answers(ready), 60, f"{module} did not start")
 

@@ -211,6 +211,7 @@ def test_service_goes_on_without_its_collector(tmp_path):
         "LASTWORD_DATA_DIR": str(tmp_path),
         "LASTWORD_SERVICE_PORT": str(free_port()),
         "LASTWORD_COLLECTOR_PORT": str(port),
+        "LASTWORD_COLLECTOR_GRPC_PORT": "0",
         "LASTWORD_SERVICE_COLLECTOR_URL": f"http://127.0.0.1:{port}",
         "LASTWORD_SERVICE_PACE_MS": "0",
     }

@@ -66,6 +66,7 @@ class Product:
         self.environment = {
             **clean,
             **{f"LASTWORD_{name}_PORT": str(port) for name, port in self.ports.items()},
+            "LASTWORD_COLLECTOR_GRPC_PORT": "0",
             "LASTWORD_DATA_DIR": str(folder / "data"),
             "LASTWORD_SERVICE_URL": self.service,
             "LASTWORD_COLLECTOR_URL": self.collector,

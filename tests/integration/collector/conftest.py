@@ -34,7 +34,7 @@ class Collector:
 
 
 def start(folder, **settings):
-    parts = Parts(CollectorSettings(data_dir=str(folder), **settings))
+    parts = Parts(CollectorSettings(data_dir=str(folder), **{"grpc_port": 0, **settings}))
     return TestClient(create_app(parts)), parts
 
 

@@ -1,5 +1,6 @@
 """A collector as a process of its own: to be killed, starved and started again."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -18,12 +19,24 @@ class Program:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LASTWORD_")}
-        self.environment = {**clean, "LASTWORD_COLLECTOR_PORT": str(self.port), "LASTWORD_DATA_DIR": str(folder), **environment}
+        self.environment = {
+            **clean,
+            "LASTWORD_COLLECTOR_PORT": str(self.port),
+            "LASTWORD_COLLECTOR_GRPC_PORT": "0",
+            "LASTWORD_DATA_DIR": str(folder),
+            **environment,
+        }
         self.process = None
+        self.log = None
+        """A file for what it prints; it goes to the test's own output where none is set."""
 
     def start(self):
         command = [sys.executable, "-m", "lastword.cli.child", "collector"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE)
+        with contextlib.ExitStack() as files:
+            output = files.enter_context(self.log.open("wb")) if self.log else None
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=output, stderr=output
+            )
         wait_for(lambda: self.process.poll() is not None or answers(f"{self.url}/health/ready"), 60, "the collector is ready")
         assert self.process.poll() is None, "the collector ended at once"
 

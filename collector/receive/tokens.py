@@ -20,23 +20,33 @@ class Tokens:
         return bool(self._digests)
 
     def admit(self, authorization: str) -> bool:
-        """Whether the header's token is one of them: `Bearer TOKEN`, or, as Langfuse's senders write it, `Basic` with the token as the password."""
+        """Whether the header's token is one of them.
+
+        Senders write `Bearer TOKEN`; `Basic` with the token as the password, as Langfuse's do; or the token alone, as Logfire's do.
+        """
         if not self._digests:
             return True
         scheme, _, value = authorization.strip().partition(" ")
-        shown = value.strip() if scheme.lower() == "bearer" else _password(value) if scheme.lower() == "basic" else None
-        if shown is None:
-            return False
+        match scheme.lower(), value.strip():
+            case "bearer", shown:
+                pass
+            case "basic", encoded:
+                shown = _password(encoded)
+            case _, "":
+                shown = scheme
+            case _:
+                return False
         digest = _digest(shown)
         # Every one is compared, so that the time says nothing of which was nearly right.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
-def _password(value: str) -> str | None:
+def _password(value: str) -> str:
+    """The password of basic authentication; empty, which is nobody's token, where there is none."""
     try:
-        return base64.b64decode(value.strip(), validate=True).decode().partition(":")[2]
+        return base64.b64decode(value, validate=True).decode().partition(":")[2]
     except (binascii.Error, ValueError):
-        return None
+        return ""
 
 
 def _digest(token: str) -> bytes:

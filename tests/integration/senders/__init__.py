@@ -1,0 +1,1 @@
+"""Senders that others wrote, as their users run them, against a real collector."""

@@ -10,10 +10,14 @@ import msgspec
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 
+from collector.receive.weight import MAX_PARTS, heavy_json, heavy_protobuf
+
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 ENCODINGS = (PROTOBUF, JSON)
 _IDS = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
+
+_HEAVY = f"the request has more than {MAX_PARTS} parts"
 
 M = TypeVar("M", bound=Message)
 
@@ -22,13 +26,20 @@ class Undecodable(Exception):
     """The body is not what its content type says."""
 
 
+class TooHeavy(Exception):
+    """The body has so many parts that decoding it would take far more memory than it is long."""
+
+
 def parse(encoding: str, kind: type[M], body: bytes) -> M:
     """The message of a body; unknown fields are ignored.
 
     Raises:
+        TooHeavy: it has too many parts.
         Undecodable: it is none. A single id that is no hexadecimal is left out instead, so that it costs its own span and no other.
     """
     message: M = kind()
+    if heavy_protobuf(body, kind.DESCRIPTOR) if encoding == PROTOBUF else heavy_json(body):
+        raise TooHeavy(_HEAVY)
     try:
         if encoding == PROTOBUF:
             message.ParseFromString(body)

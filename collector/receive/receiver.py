@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.metrics import Metrics
 from collector.receive.attributes import AttributeLimits
-from collector.receive.encodings import Undecodable, parse
+from collector.receive.encodings import TooHeavy, Undecodable, parse
 from collector.receive.records import record_rows
 from collector.receive.spans import span_rows
 from collector.receive.tokens import Tokens
@@ -124,6 +124,8 @@ class Receiver:
         decode = self._decode[signal]
         try:
             decoded = await asyncio.get_running_loop().run_in_executor(self._decoders, decode, encoding, body)
+        except TooHeavy as error:
+            raise Refused(Refusal.TOO_LARGE, str(error)) from None
         except Undecodable as error:
             raise Refused(Refusal.BAD, f"the body cannot be decoded: {error}") from None
         if len(decoded.rows):

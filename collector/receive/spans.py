@@ -16,6 +16,8 @@ from lastword import names
 MAX_NS = 2**63 - 1
 MAX_EVENTS = 256
 MAX_NAME_CHARS = 512
+MAX_PROBLEMS = 100
+"""Problems of one request that are put into words; all are counted."""
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
@@ -31,7 +33,7 @@ def span_rows(request: ExportTraceServiceRequest, limits: AttributeLimits) -> tu
             for span in scope.spans:
                 problem = _problem(span)
                 if problem:
-                    rejected.append(problem)
+                    rejected.append(problem if len(rejected) < MAX_PROBLEMS else "another one")
                 else:
                     rows.append(_row(span, service, scope.scope.name or None, limits))
     return rows, rejected

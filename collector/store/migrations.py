@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from collector.store.tables import ACCEPTED, ACCEPTED_TABLE, TABLES, create_table, sql_columns
-from collector.store.views import GENERATIONS, landing
+from collector.store.tables import ACCEPTED_TABLE, SNAPSHOTS, TABLES, create_table, sql_columns
+from collector.store.views import GENERATIONS, landing, resting
 
 SCHEMA_VERSION = 2
 OLD_NAME = "live.duckdb"
@@ -60,7 +60,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
 def _tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Every table with every column."""
     wanted = {landing(table, generation): table.schema for table in TABLES.values() for generation in GENERATIONS}
-    wanted["landing.accepted"] = ACCEPTED
+    wanted |= {resting(table): table.schema for table in SNAPSHOTS.values()}
     connection.begin()
     for name, schema in wanted.items():
         connection.execute(create_table(name, schema))

@@ -20,8 +20,8 @@ from collector.store.catalog import CATALOG_NAME, Catalog
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Segment
 from collector.store.store import Rotation, Store, StoreError
-from collector.store.tables import ACCEPTED_TABLE, TABLES
-from collector.store.views import landing, published
+from collector.store.tables import SNAPSHOTS, TABLES, Table
+from collector.store.views import landing, published, resting
 from collector.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class Publisher:
         self._clock = clock
         self._stop = threading.Event()
         self._one = threading.Lock()
-        self._accepted_mark: object = None
+        self._marks: dict[str, tuple[int, int]] = {}
         self.state = Published()
         self._catalog = Catalog(store.folder.path.parent / CATALOG_NAME, store.columns, store.grace_ms)
         self._clean_up()
@@ -112,13 +112,13 @@ class Publisher:
         """Publishes the generation that was written; whether there was anything."""
         rotation = self._writer.call(self._store.rotate)
         if rotation is None:
-            return self._publish_accepted()
+            return self._publish_snapshots()
         try:
             new = self._write_generation(rotation)
-            snapshot, superseded = self._snapshot_accepted(rotation.reader)
+            snapshots, superseded = self._snapshots(rotation.reader)
         finally:
             rotation.reader.close()
-        self._writer.call(lambda: self._store.adopt(rotation.generation, [*new, *snapshot], superseded))
+        self._writer.call(lambda: self._store.adopt(rotation.generation, [*new, *snapshots], superseded))
         return True
 
     def _write_generation(self, rotation: Rotation) -> list[Segment]:
@@ -136,23 +136,35 @@ class Publisher:
                 ]
         return new
 
-    def _publish_accepted(self) -> bool:
-        """Copies the accepted turns where they changed though nothing else did."""
+    def _publish_snapshots(self) -> bool:
+        """Copies the small tables where they changed though nothing else did."""
         with self._store.reading() as reader:
-            new, superseded = self._snapshot_accepted(reader)
+            new, superseded = self._snapshots(reader)
         if new:
             self._writer.call(lambda: self._store.adopt(None, new, superseded))
         return bool(new)
 
-    def _snapshot_accepted(self, reader: duckdb.DuckDBPyConnection) -> tuple[list[Segment], list[str]]:
-        """A copy of the accepted turns for the catalog and the files that it replaces; none where they are as they were."""
-        mark = reader.execute("SELECT count(*), coalesce(bit_xor(hash(turn_id)), 0) FROM landing.accepted").fetchone()
-        if mark == self._accepted_mark:
-            return [], []
-        before = [segment.file for segment, _ in self._store.segments() if segment.table == "accepted"]
-        query = published(ACCEPTED_TABLE, "landing.accepted") + " ORDER BY started_at"
-        self._accepted_mark = mark
-        return [self._write(reader, "accepted", query, ACCEPTED_TABLE.sort_at)], before
+    def _snapshots(self, reader: duckdb.DuckDBPyConnection) -> tuple[list[Segment], list[str]]:
+        """Copies of the small tables for the catalog, and the files that they replace; none of a table that is as it was."""
+        new, superseded = [], []
+        files: dict[str, list[str]] = {}
+        for segment, _ in self._store.segments():
+            files.setdefault(segment.table, []).append(segment.file)
+        for name, table in SNAPSHOTS.items():
+            mark = self._mark(reader, table)
+            if mark == self._marks.get(name) or (mark[0] == 0 and name not in files):
+                continue
+            query = f"{published(table, resting(table))} ORDER BY {table.order}"
+            new.append(self._write(reader, name, query, table.sort_at))
+            superseded += files.get(name, [])
+            self._marks[name] = mark
+        return new, superseded
+
+    def _mark(self, reader: duckdb.DuckDBPyConnection, table: Table) -> tuple[int, int]:
+        """What changes when any row does: the number of rows, and a sum of hashes."""
+        columns = ", ".join(f'"{column}"' for column in table.schema.names)
+        row = reader.execute(f"SELECT count(*), coalesce(bit_xor(hash({columns})), 0) FROM {resting(table)}").fetchone()
+        return (0, 0) if row is None else (row[0], row[1])
 
     def _write(self, reader: duckdb.DuckDBPyConnection, table: str, query: str, sort_at: str, *, level: int = 0) -> Segment:
         self._store.number += 1
@@ -171,7 +183,7 @@ class Publisher:
         """Merges the oldest segments of one level of each table that has enough of them; whether any were merged."""
         groups: dict[tuple[str, int], list[Segment]] = {}
         for segment, _ in self._store.segments():
-            if segment.table != "accepted" and segment.level < MAX_LEVEL and segment.rows <= MAX_SEGMENT_ROWS // 2:
+            if segment.table not in SNAPSHOTS and segment.level < MAX_LEVEL and segment.rows <= MAX_SEGMENT_ROWS // 2:
                 groups.setdefault((segment.table, segment.level), []).append(segment)
         merged = False
         for (table, level), segments in groups.items():

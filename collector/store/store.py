@@ -23,8 +23,8 @@ from collector.store.append import Appended, Appender
 from collector.store.describe import TABLES_TEXT, describe
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Folder, Segment, literal, quoted
-from collector.store.tables import ACCEPTED_TABLE, TABLES, Table, create_table
-from collector.store.views import GENERATIONS, base_views, landing, people_views, published, with_grace
+from collector.store.tables import SNAPSHOTS, TABLES, Table, create_table
+from collector.store.views import GENERATIONS, base_views, landing, people_views, published, resting, with_grace
 from lastword import __version__
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class Store:
     def _published_columns(self) -> dict[str, list[str]]:
         """The columns of each table's segments."""
         found = {name: list(rollup.columns()) for name, rollup in ROLLUPS.items()}
-        for table in (*TABLES.values(), ACCEPTED_TABLE):
+        for table in (*TABLES.values(), *SNAPSHOTS.values()):
             rows = self._connection.execute(f"DESCRIBE {published(table, _any_landing(table))}").fetchall()
             found[table.name] = [row[0] for row in rows]
         return found
@@ -128,7 +128,7 @@ class Store:
         row = self._connection.execute("SELECT value FROM store.meta WHERE key = 'views'").fetchone()
         if row is not None and row[0] == mark and all(self.folder.empty(name).exists() for name in self.columns):
             return
-        for table in (*TABLES.values(), ACCEPTED_TABLE):
+        for table in (*TABLES.values(), *SNAPSHOTS.values()):
             query = f"SELECT * FROM ({published(table, _any_landing(table))}) LIMIT 0"
             self.folder.write(self._connection, query, self.folder.empty(table.name))
         for name, rollup in ROLLUPS.items():
@@ -331,7 +331,7 @@ class Store:
 
 
 def _any_landing(table: Table) -> str:
-    return "landing.accepted" if table is ACCEPTED_TABLE else landing(table, GENERATIONS[0])
+    return resting(table) if table.name in SNAPSHOTS else landing(table, GENERATIONS[0])
 
 
 def _time(us: int | None) -> datetime | None:

@@ -24,7 +24,7 @@ STAGE_COLUMNS = {
     Stage.FINALIZE: "finalize_ms",
 }
 
-_TEXT, _INT, _SMALL, _BOOL = pa.string(), pa.int64(), pa.int32(), pa.bool_()
+_TEXT, _INT, _SMALL, _BOOL, _REAL = pa.string(), pa.int64(), pa.int32(), pa.bool_(), pa.float64()
 
 SPANS = pa.schema(
     {
@@ -140,6 +140,108 @@ VIOLATIONS = pa.schema(
     }
 )
 
+ALERTS = pa.schema(
+    {
+        "alert_id": _TEXT,
+        "incident_id": _TEXT,
+        "rule": _TEXT,
+        "severity": _TEXT,
+        "role": _TEXT,
+        "covering": _BOOL,
+        "state": _TEXT,
+        "scope": _TEXT,
+        "route": _TEXT,
+        "model_tier": _TEXT,
+        "labels": _TEXT,
+        "since_ns": _INT,
+        "fired_ns": _INT,
+        "resolved_ns": _INT,
+        "why_resolved": _TEXT,
+        "window_minutes": _SMALL,
+        "turns": _INT,
+        "broken": _INT,
+        "expected": _REAL,
+        "rate": _REAL,
+        "rate_low": _REAL,
+        "rate_high": _REAL,
+        "baseline": _REAL,
+        "evidence": _REAL,
+        "threshold": _REAL,
+        "recovers_below": _REAL,
+        "value": _REAL,
+        "summary": _TEXT,
+        "explanation": _TEXT,
+        "link": _TEXT,
+    }
+)
+
+ALERT_EVENTS = pa.schema(
+    {
+        "event_id": _TEXT,
+        "alert_id": _TEXT,
+        "incident_id": _TEXT,
+        "happened_ns": _INT,
+        "change": _TEXT,
+        "rule": _TEXT,
+        "severity": _TEXT,
+        "role": _TEXT,
+        "route": _TEXT,
+        "model_tier": _TEXT,
+        "summary": _TEXT,
+    }
+)
+
+ALERT_DELIVERIES = pa.schema(
+    {
+        "delivery_id": _TEXT,
+        "event_id": _TEXT,
+        "alert_id": _TEXT,
+        "incident_id": _TEXT,
+        "receiver": _TEXT,
+        "state": _TEXT,
+        "queued_ns": _INT,
+        "due_ns": _INT,
+        "attempts": _SMALL,
+        "delivered_ns": _INT,
+        "error": _TEXT,
+        "message": _TEXT,
+    }
+)
+
+ALERT_SERIES = pa.schema(
+    {
+        "rule": _TEXT,
+        "scope": _TEXT,
+        "route": _TEXT,
+        "model_tier": _TEXT,
+        "minute_ns": _INT,
+        "state": _TEXT,
+        "turns": _INT,
+        "broken": _INT,
+        "expected": _REAL,
+        "baseline": _REAL,
+        "evidence": _REAL,
+        "threshold": _REAL,
+        "window_minutes": _SMALL,
+        "restlessness": _REAL,
+        "visible_15": _REAL,
+        "visible_60": _REAL,
+        "alert_id": _TEXT,
+    }
+)
+
+ALERT_SILENCES = pa.schema(
+    {
+        "silence_id": _TEXT,
+        "rule": _TEXT,
+        "route": _TEXT,
+        "model_tier": _TEXT,
+        "starts_ns": _INT,
+        "ends_ns": _INT,
+        "comment": _TEXT,
+    }
+)
+
 _LIST = "'[\"VARCHAR\"]'"
 _USAGE = '{"inputTokens":"BIGINT","outputTokens":"BIGINT","complete":"BOOLEAN"}'
 _ATTEMPT = (
@@ -237,9 +339,32 @@ TABLES = {
 ACCEPTED_TABLE = Table(
     "accepted", ACCEPTED, ("turn_id",), "started_ns", "started_at", "started_at", "started_at", {"started_ns": _STARTED}
 )
-"""Turns without a terminal, and only those: a terminal takes its turn out. Few rows, which stay in the hot file; the catalog gets a copy."""
+"""Turns without a terminal, and only those: a terminal takes its turn out."""
 
-_SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _SMALL: "INTEGER", _BOOL: "BOOLEAN"}
+
+def _dated(name: str, schema: pa.Schema, key: str, time: str) -> Table:
+    """A table that is published with its times as timestamps: `fired_ns` becomes `fired_at`, and `minute_ns` the minute."""
+    names = {field: f"{field.removesuffix('_ns')}_at" for field in schema.names if field.endswith("_ns")}
+    if "minute_ns" in names:
+        names["minute_ns"] = "minute"
+    published = {field: _at(field, at) for field, at in names.items()}
+    return Table(name, schema, (key,), time, names[time], names[time], f"{names[time]}, {key}", published)
+
+
+SNAPSHOTS = {
+    table.name: table
+    for table in (
+        ACCEPTED_TABLE,
+        _dated("alerts", ALERTS, "alert_id", "fired_ns"),
+        _dated("alert_events", ALERT_EVENTS, "event_id", "happened_ns"),
+        _dated("alert_deliveries", ALERT_DELIVERIES, "delivery_id", "queued_ns"),
+        _dated("alert_series", ALERT_SERIES, "rule", "minute_ns"),
+        _dated("alert_silences", ALERT_SILENCES, "silence_id", "starts_ns"),
+    )
+}
+"""Tables of few rows, which change in place: they stay in the hot file, and the catalog gets a copy whenever they changed."""
+
+_SQL_TYPES = {_TEXT: "VARCHAR", _INT: "BIGINT", _SMALL: "INTEGER", _BOOL: "BOOLEAN", _REAL: "DOUBLE"}
 
 
 def sql_columns(schema: pa.Schema) -> dict[str, str]:

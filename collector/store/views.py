@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from collector.store.rollups import ROLLUPS
-from collector.store.tables import ACCEPTED_TABLE, TABLES, Table
+from collector.store.tables import SNAPSHOTS, TABLES, Table
 
 GENERATIONS = ("a", "b")
 Files = Callable[[str], str]
@@ -19,6 +19,11 @@ Files = Callable[[str], str]
 def landing(table: Table, generation: str) -> str:
     """Where rows of a table land."""
     return f"landing.{table.name}_{generation}"
+
+
+def resting(table: Table) -> str:
+    """Where rows of a table that is published as a whole lie."""
+    return f"landing.{table.name}"
 
 
 def published(table: Table, source: str) -> str:
@@ -34,8 +39,11 @@ def base_views(files: Files, columns: dict[str, list[str]], *, live: bool) -> li
         if live:
             parts += [published(table, landing(table, generation)) for generation in GENERATIONS]
         statements.append(_view(table.name, " UNION ALL ".join(parts)))
-    accepted = published(ACCEPTED_TABLE, "landing.accepted") if live else _read(files, "accepted", columns)
-    statements += [_view("accepted", accepted), *_script("abandoned.sql")]
+    statements += [
+        _view(table.name, published(table, resting(table)) if live else _read(files, table.name, columns))
+        for table in SNAPSHOTS.values()
+    ]
+    statements += _script("abandoned.sql")
     for rollup in ROLLUPS.values():
         parts = [_read(files, rollup.name, columns), rollup.of("store.abandoned")]
         if live:

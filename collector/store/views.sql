@@ -128,3 +128,25 @@ FROM turns WHERE total_ms IS NOT NULL ORDER BY total_ms DESC LIMIT 100;
 
 CREATE OR REPLACE VIEW lost_turns AS
 SELECT turn_id, trace_id, started_at, ended_at, deadline_ms, service_instance FROM store.abandoned;
+
+CREATE OR REPLACE VIEW alerts AS
+SELECT
+    alert_id, incident_id, rule, severity, role, state, scope, route, model_tier, labels, since_at, fired_at, resolved_at, why_resolved,
+    window_minutes, turns, broken, expected, rate, rate_low, rate_high, baseline, evidence, threshold, recovers_below, value, summary, explanation, link
+FROM store.alerts;
+
+CREATE OR REPLACE VIEW alert_events AS
+SELECT event_id, alert_id, incident_id, happened_at, change, rule, severity, role, route, model_tier, summary FROM store.alert_events;
+
+CREATE OR REPLACE VIEW alert_deliveries AS
+SELECT delivery_id, event_id, alert_id, incident_id, receiver, state, queued_at, due_at, attempts, delivered_at, error, message
+FROM store.alert_deliveries;
+
+CREATE OR REPLACE VIEW alert_series AS
+SELECT
+    rule, scope, route, model_tier, minute, state, turns, broken, expected, baseline, evidence, threshold, window_minutes, restlessness,
+    visible_15, visible_60, alert_id
+FROM store.alert_series;
+
+CREATE OR REPLACE VIEW alert_silences AS
+SELECT silence_id, rule, route, model_tier, starts_at, ends_at, comment FROM store.alert_silences;

@@ -87,7 +87,7 @@ def test_rollups_are_what_the_turns_are(quiet):
     send(quiet, turns[250:])
     quiet.send("logs", log_request(accepted("lost")))
     levels = {segment.level for segment, _ in quiet.parts.store.segments()}
-    assert levels == {0, 1}
+    assert 1 in levels
     raw = quiet.rows(
         "select date_trunc('minute', ended_at), route, model_tier, model, coalesce(completion_status, terminal), reason, count(*), "
         "count(*) filter (broken), sum(tool_calls_count), sum(sources_count), sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)) from turns group by all"

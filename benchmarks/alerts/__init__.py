@@ -1,0 +1,1 @@
+"""How well the alerts find what broke and leave people alone: scenarios, other detectors on the same minutes, and scores."""

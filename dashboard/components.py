@@ -46,7 +46,7 @@ def show(body: str, *, key: str) -> None:
 
 
 def linked_html(body: str, *, key: str) -> str | None:
-    """Draws HTML; the turn id whose link or row was clicked in this run, if any."""
+    """Draws HTML; where the link or row leads that was clicked in this run, if any: a turn's id, or the address of a page."""
     result = _linked()(data=body, key=key, on_open_change=lambda: None)
     opened: str | None = result.open
     return opened

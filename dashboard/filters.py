@@ -17,6 +17,8 @@ from dashboard.state import ALL, CUSTOM, View
 from lastword.events import CompletionStatus
 
 WINDOW, ROUTE, TIER, STATUS, FROM, TO, PICK = "window", "route", "tier", "status", "from", "to", "pick"
+REASON = "reason"
+"""Of the Turns page alone: no other page narrows by it."""
 KEPT = (WINDOW, ROUTE, TIER, STATUS, FROM, TO, PICK)
 STATUSES: tuple[str, ...] = (*(status.value for status in CompletionStatus), "error", "abandoned")
 

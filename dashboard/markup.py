@@ -71,9 +71,34 @@ def _right(yes: bool) -> str:
     return ' class="lw-right"' if yes else ""
 
 
+def page_url(path: str, query: Mapping[str, str]) -> str:
+    """The address of a page of ours."""
+    return f"/{path}?{urlencode(query)}" if query else f"/{path}"
+
+
+def page_link(path: str, query: Mapping[str, str], label: str) -> str:
+    """A link to a page of ours, that opens inside the running session."""
+    address = escape(page_url(path, query))
+    return f'<a class="lw-link" href="{address}" data-open="{address}" target="_self">{escape(label)}</a>'
+
+
+def link_table(rows: Sequence[Row], links: Sequence[str]) -> str:
+    """Rows of texts as a table whose first column is a link; each link is HTML already, and the row follows it."""
+    columns = list(rows[0]) if rows else []
+    figures = {column for column in columns[1:] if all(_is_figure(row[column]) for row in rows)}
+    head = "".join(f'<th scope="col"{_right(column in figures)}>{escape(column)}</th>' for column in columns)
+    body = "".join(
+        f"<tr><td>{link}</td>"
+        + "".join(f"<td{_right(column in figures)}>{escape(str(row[column]))}</td>" for column in columns[1:])
+        + "</tr>"
+        for row, link in zip(rows, links, strict=True)
+    )
+    return f'<div class="lw-scroll"><table class="lw-table lw-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def turn_url(turn_id: str, kept: Mapping[str, str]) -> str:
     """The address of a turn's page, with the filters that lead back."""
-    return "/turn?" + urlencode({"id": turn_id, **kept})
+    return page_url("turn", {"id": turn_id, **kept})
 
 
 def turn_table(rows: Sequence[Row], *, tz: tzinfo, now: datetime, kept: Mapping[str, str]) -> str:

@@ -24,6 +24,8 @@ class Palette(Struct, frozen=True, kw_only=True):
     good: str
     after_commit: str
     phases: dict[str, str]
+    series: tuple[str, ...]
+    """For kinds that have no colour of their own, the last for all the rest. Each stands beside its name."""
 
 
 LIGHT = Palette(
@@ -48,6 +50,7 @@ LIGHT = Palette(
         "finish": "#b0a3c4",
         "viewer": "#d3d7de",
     },
+    series=("#c25100", "#1b4f9c", "#e0a100", "#4db1e6", "#8a4a9e", "#9aa1ad"),
 )
 
 DARK = Palette(
@@ -72,6 +75,7 @@ DARK = Palette(
         "finish": "#9a8cb4",
         "viewer": "#4a5160",
     },
+    series=("#ff9040", "#5f9bff", "#f0c541", "#7fd0f7", "#c48fd8", "#77808f"),
 )
 
 

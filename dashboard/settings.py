@@ -36,6 +36,9 @@ class DashboardSettings(Common, frozen=True, kw_only=True):
     stale_after_s: Annotated[Positive, Meta(description="Seconds without a new turn after which the badge says quiet.")] = 120
     max_routes: Annotated[Positive, Meta(description="Routes drawn as small multiples; the rest is named in the table.")] = 12
     max_listed_turns: Annotated[Positive, Meta(description="Rows of the turn table on the Overview.")] = 20
+    turns_page: Annotated[Positive, Meta(description="Rows of a page of the list of turns.")] = 50
+    max_turn_pages: Annotated[Positive, Meta(description="Pages of the list of turns that can be turned.")] = 200
+    max_places: Annotated[Positive, Meta(description="Pairs of route and tier drawn on Partials.")] = 16
     max_spans: Annotated[Positive, Meta(description="Spans drawn for one turn.")] = 400
     max_found: Annotated[Positive, Meta(description="Turns listed for a search.")] = 25
     max_sources: Annotated[Positive, Meta(description="Sources shown as cards for one turn.")] = 60

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lastword.states import Stage
 
-_LABELS = {"first_token_ms": "firstToken", "total_ms": "total"}
+_MARKS = {"first_token_ms": "firstToken", "total_ms": "total"}
 _PHASE_OF_STAGE = {
     Stage.AUTH: "prepare",
     Stage.PRECHECK: "prepare",
@@ -32,6 +32,9 @@ STAGES: tuple[tuple[Stage, str, str], ...] = tuple((stage, column_of(stage), sta
 
 ORDER: tuple[tuple[str, str, str], ...] = (
     *((column, label, _PHASE_OF_STAGE[stage]) for stage, column, label in STAGES),
-    *((column, label, "turn") for column, label in _LABELS.items()),
+    *((column, label, "turn") for column, label in _MARKS.items()),
 )
 """Column, label (the contract's word) and phase of each row, in the machine's order, the two marks last."""
+
+LABELS: dict[str, str] = {column: label for column, label, _ in ORDER}
+"""The contract's word for each column, in the machine's order, the two marks last."""

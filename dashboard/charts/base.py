@@ -10,11 +10,16 @@ from typing import Any
 
 from msgspec import Struct
 
+from dashboard.palette import Palette
+
 Spec = dict[str, Any]
 Row = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 """Names the grammar; nothing fetches it."""
+
+ZOOM = "zoom"
+"""The name of the selection that a drag across a chart of time makes."""
 
 _DAY_MS = 86_400_000
 
@@ -58,6 +63,12 @@ def time_axis(start_ms: int, end_ms: int, *, ticks: int = 8, labels: bool = True
         "scale": {"nice": False},
         "axis": axis,
     }
+
+
+def drag(name: str, encodings: Sequence[str], palette: Palette) -> Spec:
+    """A selection that a drag makes, an interval of the encodings."""
+    box = {"fill": palette.accent, "fillOpacity": 0.12, "stroke": palette.accent, "strokeOpacity": 0.7}
+    return {"name": name, "select": {"type": "interval", "encodings": list(encodings), "mark": box}}
 
 
 def shared(channel: Spec) -> Spec:

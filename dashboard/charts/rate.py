@@ -9,12 +9,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 from dashboard import text
-from dashboard.charts.base import Chart, Row, Spec, shared, time_axis, tooltip, top_level, values
+from dashboard.charts.base import ZOOM, Chart, Row, Spec, drag, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.stats import Bucket, nice_ceiling, wilson
-
-ZOOM = "zoom"
-"""The name of the selection that a drag across the chart makes."""
 
 HEIGHT_PX = 190
 SMALL_HEIGHT_PX = 64
@@ -69,16 +66,7 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Cha
         },
         {
             "mark": {"type": "rect", "opacity": 0, "tooltip": True},
-            "params": [
-                {
-                    "name": ZOOM,
-                    "select": {
-                        "type": "interval",
-                        "encodings": ["x"],
-                        "mark": {"fill": palette.accent, "fillOpacity": 0.12, "stroke": palette.accent, "strokeOpacity": 0.7},
-                    },
-                }
-            ],
+            "params": [drag(ZOOM, ["x"], palette)],
             "encoding": {
                 "x": shared(x),
                 "x2": {"field": "end_ms"},

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import nav
-from dashboard.views import overview, turn
+from dashboard import filters, nav
+from dashboard.views import overview, partials, turn, turns
 
 _PACKAGE = Path(nav.__file__).parent
 _ICON = (
@@ -24,7 +24,11 @@ st.html(_PACKAGE / "style.css")
 
 PAGES = {
     nav.OVERVIEW: st.Page(overview.page, title="Overview", default=True),
+    nav.PARTIALS: st.Page(partials.page, title="Partials", url_path="partials"),
+    nav.TURNS: st.Page(turns.page, title="Turns", url_path="turns"),
     nav.TURN: st.Page(turn.page, title="Turn", url_path="turn"),
 }
 nav.register(PAGES)
-st.navigation(list(PAGES.values()), position="top").run()
+chosen = st.navigation(list(PAGES.values()), position="hidden")
+nav.draw(filters.kept())
+chosen.run()

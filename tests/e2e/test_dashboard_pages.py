@@ -1,4 +1,4 @@
-"""The Overview and the Turn page in a real browser, on a real collector with synthetic turns. Screenshots land in artifacts/."""
+"""The pages of the dashboard in a real browser, on a real collector with synthetic turns. Screenshots land in artifacts/."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -37,6 +38,11 @@ CHROMIUM_ARGS = (
 )
 IDLE = '[data-test-script-state="notRunning"]'
 PANELS = ("figures", "rate", "routes", "stages", "sources", "tools", "turns")
+OTHERS = (
+    ("partials", "/partials?window=6h", ".lw-turns"),
+    ("turns", "/turns?window=6h&pick=broken", ".lw-turns"),
+)
+"""Further pages: name, address, and what is there when the page is."""
 TURNS = 1500
 HOURS = 5.0
 
@@ -183,6 +189,11 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
     expect(page.locator(".st-key-wide-spans")).to_be_visible(visible=width > 640)
     expect(page.locator(".st-key-narrow-spans")).to_be_visible(visible=width <= 640)
     keep(page, f"turn-{scheme}-{width}")
+    for name, address, shows in OTHERS if (scheme, width) in {("light", 1440), ("dark", 390)} else ():
+        visit(page, f"{stack.url}{address}", shows=shows)
+        expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+        assert overflow(page) == 0, name
+        keep(page, f"{name}-{scheme}-{width}")
     assert foreign == []
     assert broken == []
     context.close()
@@ -243,6 +254,47 @@ def test_row_opens_its_turn_and_back_returns_to_the_list(page: Page, stack: Stac
     page.go_back()
     page.locator(".lw-turns").wait_for()
     assert page.locator(".lw-turns a").first.get_attribute("data-open") == turn_id
+
+
+def test_link_of_an_alert_opens_its_window(page: Page, stack: Stack) -> None:
+    """Window, route and tier of the address are those of the page; a reason leads to exactly the turns that it counts."""
+    end = datetime.now(UTC).replace(microsecond=0)
+    start = end - timedelta(hours=HOURS)
+    asked = {"window": "custom", "from": f"{start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{end:%Y-%m-%dT%H:%M:%SZ}", "tier": "smart"}
+    visit(page, f"{stack.url}/partials?{urlencode(asked)}", shows=".lw-turns")
+    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect(page.locator(".st-key-url-tier input")).to_have_value("smart")
+    tiers = {cell.inner_text() for cell in page.locator(".lw-turns tbody tr td:nth-child(4)").all()}
+    assert tiers == {"smart"}
+    row = page.locator(".st-key-panel-reasons .lw-rows tbody tr").first
+    reason, counted = (row.locator("td").nth(place).inner_text() for place in (0, 1))
+    row.locator("a").click()
+    page.wait_for_url("**/turns?**")
+    assert query(page) == {name: [value] for name, value in {**asked, "pick": "broken", "reason": reason}.items()}
+    expect(page.locator(".st-key-panel-turns")).to_contain_text(f"of {counted} turn")
+
+
+def test_list_of_turns_is_paged_and_narrowed(page: Page, stack: Stack) -> None:
+    """Next turns the page in the address, Back turns it back; what narrows the list can be taken away."""
+    visit(page, f"{stack.url}/turns?window=24h&stage=first_token_ms&low=1", shows=".lw-turns")
+    panel = page.locator(".st-key-panel-turns")
+    expect(panel).to_contain_text("1 to 50 of")
+    page.locator(".st-key-page-Next button").click()
+    expect(panel).to_contain_text("51 to 100 of")
+    assert query(page)["page"] == ["2"]
+    page.go_back()
+    expect(panel).to_contain_text("1 to 50 of")
+    page.locator(".st-key-drop-stage button").first.click()
+    expect(page.locator(".st-key-drop-stage")).to_have_count(0)
+    assert query(page) == {"window": ["24h"]}
+
+
+def test_links_on_top_carry_the_filters(page: Page, stack: Stack) -> None:
+    """From page to page the window stays what it was."""
+    visit(page, f"{stack.url}/?window=24h&tier=fast", shows=".lw-turns")
+    page.locator(".st-key-nav").get_by_text("Partials").click()
+    page.locator(".st-key-panel-reasons").wait_for()
+    assert query(page) == {"window": ["24h"], "tier": ["fast"]}
 
 
 def test_turn_page_tells_the_whole_turn(page: Page, stack: Stack) -> None:

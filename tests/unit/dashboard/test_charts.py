@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
 import pytest
 
-from dashboard.charts import evidence, rate, stages
+from dashboard.charts import evidence, partials, rate, stages
 from dashboard.charts.base import Chart
 from dashboard.charts.waterfall import COMMIT_LABEL, waterfall
 from dashboard.palette import DARK, LIGHT, Palette
 from dashboard.stages import ORDER
+from dashboard.state import custom_view
 from dashboard.stats import Bucket
 from dashboard.trace import Trace, read_trace
 from lastword.states import Stage
@@ -35,6 +36,29 @@ def tool_row(name: str, results: int, empty: int = 0, error: int = 0, timeout: i
     return {"name": name, "calls": sum(counts.values()), **counts, "duration_p95_ms": 40.0}
 
 
+START = datetime(2026, 11, 24, 12, tzinfo=UTC)
+VIEW = custom_view(START, START + timedelta(hours=1))
+REASONS = ("provider_error", "deadline", "stall_timeout", "provider_overloaded", "refusal", "output_limit", "internal_error")
+
+
+def broken_rows(reasons: int = 3) -> list[dict[str, Any]]:
+    return [
+        {"bucket": place, "reason": reason, "stage": "stream_ms" if place else None, "turns": 9 - place}
+        for place, reason in enumerate(REASONS[:reasons])
+    ]
+
+
+def place_row(route: str | None, turns: int, broken: int, before: int = 0) -> dict[str, Any]:
+    return {
+        "route": route,
+        "tier": "smart" if route else None,
+        "turns": turns,
+        "broken": broken,
+        "turns_before": before,
+        "broken_before": 0,
+    }
+
+
 def traces() -> list[Trace]:
     return [read_trace(span_rows(turn)) for turn in turns(300)]
 
@@ -48,6 +72,13 @@ def every_chart(palette: Palette) -> Iterator[Chart]:
         [{"route": "a", "sources_count": 0, "turns": 3}, {"route": "a", "sources_count": 14, "turns": 1}], palette
     )
     yield evidence.tools_called([tool_row("search", 8, 1, 1, 1), tool_row("clock", 2)], palette)
+    yield partials.reasons_over_time(broken_rows(), VIEW, 2, palette, UTC)
+    yield partials.broken_in(broken_rows(7), palette)
+    yield partials.time_to_break(
+        [{"size": None, "turns": 3, "p50_ms": 90.0}, {"size": 13, "turns": 3, "p50_ms": 90.0}], palette
+    )
+    yield partials.endings([{"period": "now", "ending": "kept", "turns": 4}], palette, compare=True)
+    yield partials.where([place_row("a", 100, 9, 80), place_row("b", 3, 1), place_row(None, 2, 2)], palette)
     yield waterfall(traces()[0], palette)
 
 
@@ -192,3 +223,31 @@ def test_palettes_have_the_same_meanings() -> None:
     assert list(LIGHT.phases) == list(DARK.phases)
     for palette in (LIGHT, DARK):
         assert len(set(palette.phases.values())) == len(palette.phases)
+
+
+def test_reasons_beyond_the_palette_share_one_colour() -> None:
+    """The most frequent keep a colour each; the rest is one kind with a name, and no turn is left out."""
+    rows = broken_rows(7)
+    colours = partials.reason_colours(rows, LIGHT)
+    assert list(colours) == [*REASONS[:5], partials.OTHER]
+    assert len(set(colours.values())) == len(colours)
+    drawn = [row for row in data_rows(partials.reasons_over_time(rows, VIEW, 1, LIGHT, UTC).spec) if "reason" in row]
+    assert sum(row["high"] - row["low"] for row in drawn) == sum(row["turns"] for row in rows)
+
+
+def test_routes_are_ordered_by_what_is_certain() -> None:
+    """One broken turn of one is no worst route: the lower end of the interval counts, and turns without a route are in the table only."""
+    chart = partials.where([place_row("new", 1, 1), place_row("bad", 400, 200), place_row(None, 7, 7)], LIGHT)
+    drawn = [row["place"] for row in data_rows(chart.spec) if "place" in row]
+    assert drawn[:2] == ["bad · smart", "new · smart"]
+    assert "no route" not in drawn
+    assert [row["Route and tier"] for row in chart.rows] == ["bad · smart", "new · smart", "no route"]
+
+
+def test_window_before_is_not_drawn_where_it_says_nothing() -> None:
+    """Too few turns before are no comparison, rather than one with zero."""
+    rows = [{"period": "now", "ending": "kept", "turns": 4}, {"period": "before", "ending": "kept", "turns": 1}]
+    compared = {row["Turn"]: row["Window before"] for row in partials.endings(rows, LIGHT, compare=True).rows}
+    alone = {row["Window before"] for row in partials.endings(rows, LIGHT, compare=False).rows}
+    assert compared["cut, its text kept as partial"] == "1"
+    assert alone == {"–"}

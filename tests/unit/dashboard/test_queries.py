@@ -25,6 +25,14 @@ VALUES = {
     "started_at": START.isoformat(),
     "conversation_id": "cnv_1",
     "needle": "trn_",
+    "reason": None,
+    "stage": None,
+    "low_ms": 0,
+    "high_ms": 10**9,
+    "tool": None,
+    "outcome": None,
+    "sources": None,
+    "offset": 0,
 }
 EXECUTED = [name for name in queries.names() if name != "show_turn"]
 
@@ -135,6 +143,75 @@ def test_neighbours_are_the_nearest_on_each_side(surface: duckdb.DuckDBPyConnect
         )
     asked = {"turn_id": "t2", "started_at": (START + timedelta(minutes=2)).isoformat()}
     assert {row["side"]: row["turn_id"] for row in run(surface, "turn_neighbours", **asked)} == {"before": "t1", "after": "t3"}
+
+
+def test_broken_turn_counts_in_the_stage_that_it_broke_in(surface: duckdb.DuckDBPyConnection) -> None:
+    """The last stage with a time before the answer was settled; a lost turn has none, and a whole one is not counted."""
+    before_text = {"auth_ms": 1, "model_wait_ms": 5}
+    add_turn(surface, "1", 1, **before_text, reason="stall_timeout", broken=True, first_token_ms=9, stream_ms=4, finalize_ms=1)
+    add_turn(surface, "2", 2, **before_text, reason="deadline", broken=True, terminal="error", finalize_ms=1)
+    add_turn(surface, "3", 3, broken=True, terminal="abandoned", auth_ms=1)
+    add_turn(surface, "4", 4, **before_text)
+    rows = {(row["reason"], row["stage"], row["turns"]) for row in run(surface, "partials")}
+    assert rows == {("stall_timeout", "stream_ms", 1), ("deadline", "model_wait_ms", 1), ("abandoned", None, 1)}
+
+
+def test_turn_in_trouble_has_one_ending(surface: duckdb.DuckDBPyConnection) -> None:
+    """Each is counted once, by the worst that became of it; readers who left and turns that went right at once are no trouble."""
+    add_turn(surface, "1", 1, attempts=2)
+    add_turn(surface, "2", 1, attempts=3, degraded=True)
+    add_turn(surface, "3", 1, attempts=3, fallback=True)
+    add_turn(surface, "4", 1, attempts=2, degraded=True, broken=True, first_token_ms=3)
+    add_turn(surface, "5", 1, attempts=3, broken=True, terminal="error")
+    add_turn(surface, "6", 1, attempts=1)
+    add_turn(surface, "7", 1, attempts=2, client_left=True)
+    endings = {row["ending"]: row["turns"] for row in run(surface, "partial_ends")}
+    assert endings == {"retried": 1, "degraded": 1, "fallback": 1, "kept": 1, "failed": 1}
+
+
+def test_time_to_break_counts_from_the_first_token(surface: duckdb.DuckDBPyConnection) -> None:
+    """Half octaves of what lies between the first visible token and the break; the first row is their median."""
+    add_turn(surface, "1", 1, broken=True, first_token_ms=900, total_ms=1000, stream_ms=64)
+    add_turn(surface, "2", 1, broken=True, first_token_ms=900, total_ms=964)
+    add_turn(surface, "3", 1, broken=True, total_ms=964)
+    rows = run(surface, "partial_breaks")
+    assert [(row["size"], row["turns"], row["p50_ms"]) for row in rows] == [(None, 2, 64.0), (12, 2, 64.0)]
+
+
+@pytest.mark.parametrize(
+    ("narrowed", "expected"),
+    [
+        ({"reason": "deadline"}, ["2"]),
+        ({"reason": "done"}, ["3", "1"]),
+        ({"stage": "model_wait_ms", "low_ms": 50, "high_ms": 80}, ["2"]),
+        ({"tool": "search"}, ["3", "1"]),
+        ({"tool": "search", "outcome": "empty"}, ["3"]),
+        ({"sources": 0}, ["3"]),
+    ],
+)
+def test_list_of_turns_is_narrowed_by_what_was_asked(
+    surface: duckdb.DuckDBPyConnection, narrowed: dict[str, object], expected: list[str]
+) -> None:
+    """Reason, a stage's bounds, a tool and its outcome, and the number of sources each leave out what does not fit."""
+    add_turn(surface, "1", 1, model_wait_ms=10, sources_count=2)
+    add_turn(surface, "2", 2, model_wait_ms=60, broken=True, reason="deadline", terminal="error", sources_count=0)
+    add_turn(surface, "3", 3, sources_count=0)
+    for turn_id, outcome in (("1", "results"), ("3", "empty")):
+        surface.execute(
+            "INSERT INTO turn_tools VALUES (?, ?::TIMESTAMPTZ, 'a', 1, 'search', ?, 5)",
+            [turn_id, (START + timedelta(minutes=1)).isoformat(), outcome],
+        )
+    rows = run(surface, "turn_list", **narrowed)
+    assert [row["turn_id"] for row in rows] == expected
+    assert {row["found"] for row in rows} == {len(expected)}
+
+
+def test_page_of_turns_says_how_many_there_are(surface: duckdb.DuckDBPyConnection) -> None:
+    """A page holds its own rows and the number of all that were found."""
+    for place in range(5):
+        add_turn(surface, f"t{place}", place)
+    rows = run(surface, "turn_list", limit=2, offset=2)
+    assert [(row["turn_id"], row["found"]) for row in rows] == [("t2", 5), ("t1", 5)]
 
 
 def test_values_shown_for_reading_are_quoted() -> None:

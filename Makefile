@@ -3,6 +3,8 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do com
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests wait more than they work: one process more than CI has cores. JOBS=0 runs one test after the other.
+JOBS ?= 3
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
@@ -32,14 +34,14 @@ demo: $(VENV)/.runtime ## Send demo traffic with faults, starting the product if
 	@exec $(BIN)/lastword demo $(ARGS)
 
 test: $(VENV)/.dev ## Run all tests, those with servers and a browser too
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, and the fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
-	$(BIN)/pytest -q tests/unit
+	$(BIN)/pytest -q -n 2 tests/unit
 
 format: $(VENV)/.dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format .

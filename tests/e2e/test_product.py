@@ -220,19 +220,19 @@ def test_service_goes_on_without_its_collector(tmp_path):
     service = subprocess.Popen([*python, "service"], cwd=ROOT, env=environment)
     collector = None
     try:
-        wait_for(lambda: _ready(url), 30, "the service is ready")
+        wait_for(lambda: _ready(url), 60, "the service is ready")
         for _ in range(3):
             text = httpx2.post(f"{url}/v1/turns", json={"message": QUESTION}, timeout=30, trust_env=False).text
             assert "event: done" in text
         collector = subprocess.Popen([*python, "collector"], cwd=ROOT, env=environment)
         sql = f"http://127.0.0.1:{port}"
-        wait_for(lambda: _ready(sql), 30, "the collector is ready")
+        wait_for(lambda: _ready(sql), 60, "the collector is ready")
 
         def rows():
             body = {"sql": "select count(*) from turns where terminal = 'done'"}
             return httpx2.post(f"{sql}/v1/sql", json=body, trust_env=False).json()["rows"] == [[3]]
 
-        wait_for(rows, 40, "all records arrive")
+        wait_for(rows, 60, "all records arrive")
     finally:
         for process in filter(None, (service, collector)):
             process.terminate()

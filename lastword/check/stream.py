@@ -142,6 +142,9 @@ class TurnStream:
                 self.events.append(Event(kind=frame.event, id=frame.id, data=fields, text=frame.data, at=piece.at))
 
     def _note_comments(self, data: bytes, at: float) -> None:
+        if b"\n" not in data:  # one byte of a long line, perhaps: the line is not to be copied for each
+            self._line += data
+            return
         *lines, rest = (bytes(self._line) + data).split(b"\n")
         self._line = bytearray(rest)
         self.comments += [Comment(at, line) for line in lines if line.startswith(b":")]

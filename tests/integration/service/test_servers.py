@@ -27,7 +27,7 @@ def test_service_keeps_the_whole_turn_contract(server, tmp_path):
     arguments = ["check", f"http://127.0.0.1:{free_port()}", "--start", f"{sys.executable} -m service"]
     arguments += ["--env-file", "service/conformance.env", "--env", f"LASTWORD_SERVICE_SERVER={server}"]
     arguments += ["--api-key", "check-one", "--other-key", "check-two", "--limited-key", "check-few"]
-    arguments += ["--env", "LASTWORD_SERVICE_SEND_TIMEOUT_MS=8000"]  # W14 reads byte by byte, which a busy machine makes slow
+    arguments += ["--env", "LASTWORD_SERVICE_SEND_TIMEOUT_MS=8000"]  # W14 reads byte by byte: a busy machine is slow at it
     command = [sys.executable, "-m", "lastword.cli.main", *arguments, "--limit", str(RUN_S), "--strict", "--json", str(report)]
     run = captured(command, timeout_s=RUN_S + 50)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -22,11 +22,12 @@ from collector.receive.attributes import AttributeLimits
 from collector.receive.grpc_server import GrpcServer
 from collector.receive.receiver import Receiver
 from collector.receive.tokens import Tokens
-from collector.settings import CollectorSettings
+from collector.settings import MIB, CollectorSettings
 from collector.sql import http as sql
 from collector.sql.surface import QueryError, SqlSurface
 from collector.store.append import Appended
 from collector.store.publisher import Publisher
+from collector.store.retention import Keep
 from collector.store.store import Store
 from collector.writer import Writer
 from lastword import __version__
@@ -34,6 +35,17 @@ from lastword import __version__
 T = TypeVar("T")
 GRPC_DRAIN_S = 5.0
 """How long requests over gRPC may take to end when the collector does, in seconds."""
+
+
+def keep_of(settings: CollectorSettings) -> Keep:
+    """How long rows are kept, by the settings."""
+    return Keep(
+        spans_days=settings.spans_days,
+        turns_days=settings.turns_days,
+        rollups_days=settings.rollups_days,
+        content_days=settings.content_days,
+        content_bytes=settings.content_mib * MIB,
+    )
 
 
 class Parts:
@@ -59,12 +71,13 @@ class Parts:
             hot_rows=settings.hot_rows,
             observe=self._committed,
         )
-        self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms)
+        self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms, keep=keep_of(settings))
         self.deriver = Deriver(self.store, self.writer, settle_ms=settings.spans_settle_ms, max_traces=settings.spans_traces)
         self.receiver = Receiver(
             self.writer,
             self.metrics,
             limits=AttributeLimits(settings.max_attributes, settings.max_attribute_chars),
+            max_content_chars=settings.max_content_chars,
             max_body_bytes=settings.max_body_bytes,
             max_requests=settings.max_requests,
             stored=self.deriver.stored,
@@ -87,6 +100,11 @@ class Parts:
         for name, text, read in (
             ("lastword_segments", "Segments that count.", lambda: self.publisher.state.segments),
             ("lastword_segment_bytes", "Bytes of the segments that count.", lambda: self.publisher.state.bytes),
+            (
+                "lastword_pruned_rows",
+                "Rows that were removed because they were overdue, since the start.",
+                lambda: self.publisher.pruned.rows,
+            ),
             ("lastword_publish_seconds", "Length of the last publication.", lambda: self.publisher.state.seconds),
             ("lastword_publish_failures", "Publications that failed since the start.", lambda: self.publisher.state.failures),
             ("lastword_traces_waiting", "Foreign traces that will be looked at for a turn.", lambda: self.deriver.waiting),

@@ -10,6 +10,7 @@ from msgspec import Meta
 from lastword.settings import Common, Port, load
 
 Positive = Annotated[int, Meta(gt=0)]
+Days = Annotated[int, Meta(ge=0, le=36_500)]
 MIB = 1024 * 1024
 
 
@@ -31,6 +32,21 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
         int, Meta(ge=50, description="How often rows are published to Parquet and to the catalog, in milliseconds.")
     ] = 3000
     hot_rows: Annotated[Positive, Meta(description="Rows that wait to be published; beyond it the answer is 503.")] = 5_000_000
+    spans_days: Annotated[Days, Meta(description="How long spans are kept, in days; 0 for ever.")] = 30
+    turns_days: Annotated[
+        Days,
+        Meta(description="How long turns, their tools, sources and attempts, and violations are kept, in days; 0 for ever."),
+    ] = 365
+    rollups_days: Annotated[Days, Meta(description="How long the counts by the minute are kept, in days; 0 for ever.")] = 1095
+    content_days: Annotated[Days, Meta(description="How long captured prompts and answers are kept, in days; 0 for ever.")] = 30
+    content_mib: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Most that captured prompts and answers take on disk, in MiB; beyond it the oldest go. 0 is no bound.",
+        ),
+    ] = 1024
+    max_content_chars: Annotated[Positive, Meta(description="Longest prompt or answer kept, in characters.")] = 65_536
     dedup_keys: Annotated[
         Positive, Meta(description="Keys of the latest rows kept in memory, 16 bytes each; older duplicates are found on disk.")
     ] = 1_000_000

@@ -76,6 +76,7 @@ class Receiver:
         metrics: Metrics,
         *,
         limits: AttributeLimits,
+        max_content_chars: int,
         max_body_bytes: int,
         max_requests: int,
         stored: Callable[[Batch], None],
@@ -85,6 +86,7 @@ class Receiver:
         self._stored = stored
         self._metrics = metrics
         self._limits = limits
+        self._max_content_chars = max_content_chars
         self.max_body_bytes = max_body_bytes
         self._tokens = tokens
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
@@ -166,7 +168,7 @@ class Receiver:
 
     def _logs(self, encoding: str, body: bytes) -> _Decoded:
         """Turn records."""
-        rows, rejected, foreign = record_rows(parse(encoding, ExportLogsServiceRequest, body))
+        rows, rejected, foreign = record_rows(parse(encoding, ExportLogsServiceRequest, body), self._max_content_chars)
         answer = ExportLogsServiceResponse()
         if rejected:
             answer.partial_success.rejected_log_records = len(rejected)

@@ -76,7 +76,7 @@ class _Metadata(Struct, frozen=True, rename="camel"):
     recovered: bool | None = None
 
 
-def record_rows(request: ExportLogsServiceRequest) -> tuple[Rows, list[str], int]:
+def record_rows(request: ExportLogsServiceRequest, max_content_chars: int) -> tuple[Rows, list[str], int]:
     """The rows of a request, why each rejected record was rejected, and how many records are none of ours."""
     rows = Rows(accepted=[], ended=[], content=[])
     rejected: list[str] = []
@@ -85,13 +85,13 @@ def record_rows(request: ExportLogsServiceRequest) -> tuple[Rows, list[str], int
         for scope in resource.scope_logs:
             for record in scope.log_records:
                 try:
-                    foreign += not _take(record, rows)
+                    foreign += not _take(record, rows, max_content_chars)
                 except (msgspec.MsgspecError, ValueError) as error:
                     rejected.append(f"{record.event_name}: {error}")
     return rows, rejected, foreign
 
 
-def _take(record: LogRecord, rows: Rows) -> bool:
+def _take(record: LogRecord, rows: Rows, max_content_chars: int) -> bool:
     """Adds the rows of one record; false where it is none of ours."""
     match record.event_name:
         case names.RECORD_ACCEPTED:
@@ -101,8 +101,8 @@ def _take(record: LogRecord, rows: Rows) -> bool:
             row = _in_range(_ended(ended))
             rows.ended.append(row)
             if ended.content is not None:
-                content = {"prompt": ended.content.prompt, "answer": ended.content.answer}
-                rows.content.append({"turn_id": ended.turn_id, "ended_ns": row["ended_ns"], **content})
+                prompt, answer = ended.content.prompt[:max_content_chars], ended.content.answer[:max_content_chars]
+                rows.content.append({"turn_id": ended.turn_id, "ended_ns": row["ended_ns"], "prompt": prompt, "answer": answer})
         case _:
             return False
     return True
@@ -126,6 +126,8 @@ def _ended(record: _Ended) -> Row:
     if raw is None:
         raise ValueError("neither done nor error")
     metadata = msgspec.convert(raw, _Metadata)
+    if raw.get("answer"):
+        raw = raw | {"answer": ""}  # the text of an answer has a table and a time of its own, whatever a sender leaves here
     timings = metadata.stage_timings
     usage = metadata.usage
     return {

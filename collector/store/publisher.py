@@ -17,6 +17,7 @@ import duckdb
 from msgspec import Struct
 
 from collector.store.catalog import CATALOG_NAME, Catalog
+from collector.store.retention import Keep, due
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Segment
 from collector.store.store import Rotation, Store, StoreError
@@ -32,6 +33,7 @@ MAX_LEVEL = 4
 MAX_SEGMENT_ROWS = 5_000_000
 GRACE = timedelta(minutes=10)
 """How long the file of a superseded segment stays, for readers that know it from a catalog."""
+PRUNE_EVERY = timedelta(minutes=1)
 
 
 class Published(Struct, frozen=True):
@@ -45,16 +47,32 @@ class Published(Struct, frozen=True):
     seconds: float = 0.0
 
 
+class Pruned(Struct):
+    """What was removed because it was overdue: rows, and the bytes of their segments. The disk has them back once the grace of readers is over."""
+
+    rows: int = 0
+    bytes: int = 0
+
+
 class Publisher:
     """Publishes every few seconds until it is closed."""
 
     def __init__(
-        self, store: Store, writer: Writer, *, every_ms: int, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: Store,
+        writer: Writer,
+        *,
+        every_ms: int,
+        keep: Keep,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._writer = writer
         self._every_s = every_ms / 1000
+        self._keep = keep
         self._clock = clock
+        self._prune_at = clock()
+        self.pruned = Pruned()
         self._stop = threading.Event()
         self._one = threading.Lock()
         self._marks: dict[str, tuple[int, int]] = {}
@@ -78,6 +96,8 @@ class Publisher:
             try:
                 changed = self._publish()
                 changed = self._compact() or changed
+                if self._clock() >= self._prune_at:
+                    changed = self._prune() or changed
                 if changed:
                     self._write_catalog()
                 self._remove_superseded()
@@ -197,8 +217,8 @@ class Publisher:
             segments = segments[:-1]
         self.rewrite(table, level + 1, segments)
 
-    def rewrite(self, table: str, level: int, segments: list[Segment], where: str = "true") -> None:
-        """Replaces segments by one that has their rows, or those of them that a condition keeps."""
+    def rewrite(self, table: str, level: int, segments: list[Segment], where: str = "true") -> Segment:
+        """Replaces segments by one that has their rows, or those of them that a condition keeps, and returns it."""
         files = "[" + ", ".join(f"'{self._store.folder.path / segment.file}'" for segment in segments) + "]"
         names = ", ".join(f'"{column}"' for column in self._store.columns[table])
         source = f"(SELECT {names} FROM read_parquet({files}, union_by_name = true) WHERE {where})"
@@ -209,6 +229,58 @@ class Publisher:
         with self._store.reading() as reader:
             new = self._write(reader, table, query, sort_at, level=level)
         self._writer.call(lambda: self._store.adopt(None, [new], [segment.file for segment in segments]))
+        return new
+
+    # --- retention
+
+    def prune(self) -> Pruned:
+        """Removes everything that is overdue now, and returns what that was.
+
+        Raises:
+            StoreError, duckdb.Error, OSError: a part was not removed; the next round tries again.
+        """
+        with self._one:
+            before = Pruned(self.pruned.rows, self.pruned.bytes)
+            changed = False
+            while self._prune():
+                changed = True
+            if changed:
+                self._write_catalog()
+        return Pruned(self.pruned.rows - before.rows, self.pruned.bytes - before.bytes)
+
+    def _prune(self) -> bool:
+        """Lets overdue segments count no more, and rewrites at most one that is partly overdue, so that publishing waits for no more than that."""
+        now = self._clock()
+        active = [segment for segment, _ in self._store.segments()]
+        overdue = due(active, self._keep, now)
+        turns = self._prune_open(now)
+        if overdue.whole:
+            self._writer.call(lambda: self._store.adopt(None, [], [segment.file for segment in overdue.whole]))
+            self.pruned.rows += sum(segment.rows for segment in overdue.whole)
+            self.pruned.bytes += sum(segment.bytes for segment in overdue.whole)
+        for segment, border in overdue.partly[:1]:
+            sort_at = "minute" if segment.table in ROLLUPS else TABLES[segment.table].sort_at
+            new = self.rewrite(segment.table, segment.level, [segment], f"{sort_at} >= '{border.isoformat()}'")
+            self.pruned.rows += segment.rows - new.rows
+            self.pruned.bytes += segment.bytes - new.bytes
+        if len(overdue.partly) <= 1:
+            self._prune_at = now + PRUNE_EVERY
+        return bool(turns or overdue.whole or overdue.partly)
+
+    def _prune_open(self, now: datetime) -> int:
+        """Removes turns that were accepted so long ago that nobody waits for their terminal; how many."""
+        border = self._keep.border("ended", now)
+        if border is None:
+            return 0
+        border_ns = round(border.timestamp()) * 1_000_000_000
+        with self._store.reading() as reader:
+            row = reader.execute("SELECT count(*) FROM landing.accepted WHERE started_ns < ?", [border_ns]).fetchone()
+        rows = int(row[0]) if row else 0
+        if rows:
+            delete = "DELETE FROM landing.accepted WHERE started_ns < ?"
+            self._writer.call(lambda: self._store.transaction(lambda connection: connection.execute(delete, [border_ns])))
+            self.pruned.rows += rows
+        return rows
 
     # --- files
 

@@ -59,7 +59,7 @@ def test_mutated_request_becomes_rows_or_is_refused(seed, mutations):
             rows, _ = span_rows(parse(encoding, ExportTraceServiceRequest, body), LIMITS)
             _table(rows, SPANS)
         else:
-            found, _, _ = record_rows(parse(encoding, ExportLogsServiceRequest, body))
+            found, _, _ = record_rows(parse(encoding, ExportLogsServiceRequest, body), 100)
             for some, schema in ((found.accepted, ACCEPTED), (found.ended, ENDED), (found.content, CONTENT)):
                 _table(some, schema)
     except (Undecodable, TooHeavy) as error:

@@ -7,6 +7,7 @@ import sys
 
 import httpx2
 
+from tests.integration.collector.conftest import FOR_EVER
 from tests.support.product import ROOT, answers, free_port, wait_for
 
 _HEADERS = {"content-type": "application/x-protobuf"}
@@ -24,6 +25,7 @@ class Program:
             "LASTWORD_COLLECTOR_PORT": str(self.port),
             "LASTWORD_COLLECTOR_GRPC_PORT": "0",
             "LASTWORD_DATA_DIR": str(folder),
+            **{f"LASTWORD_COLLECTOR_{name.upper()}": str(days) for name, days in FOR_EVER.items()},
             **environment,
         }
         self.process = None

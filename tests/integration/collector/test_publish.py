@@ -194,7 +194,7 @@ from collector.receive.spans import span_rows
 import threading
 
 folder, step = sys.argv[1:]
-parts = Parts(CollectorSettings(data_dir=folder, publish_ms=3_600_000, commit_wait_ms=0))
+parts = Parts(CollectorSettings(data_dir=folder, publish_ms=3_600_000, commit_wait_ms=0, spans_days=0))
 for n in range(2):
     committed = threading.Event()
     rows, _ = span_rows(spans(40), AttributeLimits(10, 100))

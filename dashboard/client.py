@@ -109,8 +109,8 @@ class Collector:
             transport=transport,
         )
 
-    def query(self, sql: str, params: Params) -> Result:
-        """The rows of one statement.
+    def query(self, sql: str, params: Params, *, max_rows: int | None = None) -> Result:
+        """The rows of one statement, at most `max_rows` or as many as the settings say.
 
         Raises:
             DashboardError: as drawn above.
@@ -119,7 +119,7 @@ class Collector:
             "sql": sql,
             "params": dict(params),
             "format": "arrow",
-            "maxRows": self._settings.max_rows,
+            "maxRows": max_rows or self._settings.max_rows,
             "timeoutMs": self._settings.query_timeout_ms,
         }
         response = self._send(self._http.build_request("POST", "/v1/sql", json=body))

@@ -5,6 +5,7 @@ Owns the process's one connection to the collector and the bounded cache of resu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
 
@@ -22,14 +23,22 @@ def collector() -> Collector:
     return Collector(settings())
 
 
+Bound = tuple[tuple[str, str | int | float | bool | None], ...]
+
+
 @cache
-def _cached() -> Callable[[str, tuple[tuple[str, str | int | float | bool | None], ...]], Result]:
+def _cached() -> Callable[[str, Bound], Result]:
     # Made at first use, because its limits are settings.
     @st.cache_data(ttl=settings().cache_s, max_entries=settings().max_cached_results, show_spinner=False)
-    def run(name: str, params: tuple[tuple[str, str | int | float | bool | None], ...]) -> Result:
-        return collector().query(queries.load(name), dict(params))
+    def run(sql: str, params: Bound) -> Result:
+        return collector().query(sql, dict(params))
 
     return run
+
+
+def _bound(name: str, params: Params) -> Bound:
+    """Exactly the parameters that a named query takes, out of those given."""
+    return tuple(sorted(only(queries.parameters(name), params).items()))
 
 
 def fetch(name: str, params: Params) -> Result:
@@ -38,17 +47,47 @@ def fetch(name: str, params: Params) -> Result:
     Raises:
         DashboardError: the query failed; a panel shows it as failed.
     """
-    wanted = only(queries.parameters(name), params)
-    return _cached()(name, tuple(sorted(wanted.items())))
+    return _cached()(queries.load(name), _bound(name, params))
 
 
-def fetch_view(name: str, view: View, extra: Mapping[str, str | int] | None = None) -> Result:
+def fetch_view(name: str, view: View, extra: Mapping[str, str | int | None] | None = None) -> Result:
     """The result of a query about a window."""
     return fetch(name, {**view.params(), **(extra or {})})
 
 
+def fetch_ranking(name: str, params: Params, limit: int) -> Result:
+    """What is different about the turns that a query marks: the slices that stand out, the first cause first.
+
+    Raises:
+        DashboardError: the query failed.
+    """
+    return _cached()(queries.ranking(name, limit), _bound(name, params))
+
+
+@cache
+def _cached_asked() -> Callable[[str], tuple[Result, float]]:
+    # Apart from the pages' own results: these may be large, so few are kept.
+    @st.cache_data(ttl=settings().cache_s, max_entries=settings().max_cached_asked, show_spinner=False)
+    def run(sql: str) -> tuple[Result, float]:
+        began = time.perf_counter()
+        result = collector().query(sql, {}, max_rows=settings().max_query_rows)
+        return result, (time.perf_counter() - began) * 1000
+
+    return run
+
+
+def ask(sql: str) -> tuple[Result, float]:
+    """The result of a query that a person wrote, and how long it took in milliseconds.
+
+    Raises:
+        DashboardError: the query failed.
+    """
+    return _cached_asked()(sql)
+
+
 def forget() -> None:
     """Drops all cached results: a retry must ask again."""
+    _cached_asked().clear()  # type: ignore[attr-defined]  # as below
     _cached().clear()  # type: ignore[attr-defined]  # the decorator adds it, its type does not show through the annotation
 
 

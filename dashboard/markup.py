@@ -96,6 +96,35 @@ def link_table(rows: Sequence[Row], links: Sequence[str]) -> str:
     return f'<div class="lw-scroll"><table class="lw-table lw-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def slice_table(rows: Sequence[tuple[str, float, float, str, str, str]], what: str) -> str:
+    """What is different: a link that is HTML already, the rate now and as usual, from 0 to 1, both as text, and the counts. Two bars on one scale stand beside them."""
+    top = max((max(rate, usual) for _, rate, usual, *_ in rows), default=0) or 1
+    head = (
+        f'<th scope="col">Turns with</th><th scope="col" class="lw-wide">Now and as usual</th><th scope="col" class="lw-right">{escape(what)}</th>'
+        '<th scope="col" class="lw-right">Usual</th><th scope="col" class="lw-right">Turns</th>'
+    )
+    body = "".join(
+        f'<tr><td>{link}</td><td class="lw-wide lw-two" aria-hidden="true"><i style="--lw-share:{rate / top:.4f}"></i><i style="--lw-share:{usual / top:.4f}"></i></td>'
+        f'<td class="lw-right">{escape(said)}</td><td class="lw-right">{escape(usual_said)}</td><td class="lw-right">{escape(of)}</td></tr>'
+        for link, rate, usual, said, usual_said, of in rows
+    )
+    return f'<div class="lw-scroll"><table class="lw-table lw-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]], turn_at: int | None, kept: Mapping[str, str]) -> str:
+    """A query's result; the values of the column at `turn_at` lead to their turns."""
+    figures = {place for place in range(len(columns)) if all(_is_figure(row[place]) for row in rows) and place != turn_at}
+    head = "".join(f'<th scope="col"{_right(place in figures)}>{escape(name)}</th>' for place, name in enumerate(columns))
+
+    def cell(place: int, value: str) -> str:
+        inner = page_link("turn", {"id": value, **kept}, value) if place == turn_at and value != text.NONE else escape(value)
+        return f"<td{_right(place in figures)}>{inner}</td>"
+
+    body = "".join("<tr>" + "".join(cell(place, value) for place, value in enumerate(row)) + "</tr>" for row in rows)
+    rows_lead = " lw-rows" if turn_at is not None else ""
+    return f'<div class="lw-scroll" tabindex="0" role="region" aria-label="Result"><table class="lw-table lw-result{rows_lead}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
 def turn_url(turn_id: str, kept: Mapping[str, str]) -> str:
     """The address of a turn's page, with the filters that lead back."""
     return page_url("turn", {"id": turn_id, **kept})

@@ -15,6 +15,7 @@ OVERVIEW = "overview"
 PARTIALS = "partials"
 TURNS = "turns"
 TURN = "turn"
+SQL = "sql"
 _KEY = "_pages"
 
 

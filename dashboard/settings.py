@@ -38,6 +38,11 @@ class DashboardSettings(Common, frozen=True, kw_only=True):
     max_listed_turns: Annotated[Positive, Meta(description="Rows of the turn table on the Overview.")] = 20
     turns_page: Annotated[Positive, Meta(description="Rows of a page of the list of turns.")] = 50
     max_turn_pages: Annotated[Positive, Meta(description="Pages of the list of turns that can be turned.")] = 200
+    max_query_chars: Annotated[Positive, Meta(description="Longest query of the SQL page, in characters.")] = 4_000
+    max_query_rows: Annotated[Positive, Meta(description="Most rows of a result on the SQL page.")] = 10_000
+    max_shown_rows: Annotated[Positive, Meta(description="Rows of a result that the SQL page shows; its files hold all.")] = 200
+    max_cached_asked: Annotated[Positive, Meta(description="Results of the SQL page held in memory.")] = 8
+    max_slices: Annotated[Positive, Meta(description="Slices named as different.")] = 6
     max_places: Annotated[Positive, Meta(description="Pairs of route and tier drawn on Partials.")] = 16
     max_spans: Annotated[Positive, Meta(description="Spans drawn for one turn.")] = 400
     max_found: Annotated[Positive, Meta(description="Turns listed for a search.")] = 25

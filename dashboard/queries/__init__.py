@@ -10,6 +10,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
+from lastword import explain
+
+RANKED = ("partial_marked", "stage_marked")
+"""Queries that are never run alone: they say which turns are explained, and are run inside of the ranking that alerts use too."""
+
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _COMMENT = re.compile(r"--[^\n]*")
 
@@ -25,6 +30,12 @@ def load(name: str) -> str:
 
 
 @cache
+def ranking(name: str, limit: int) -> str:
+    """The query that ranks what is different about the turns that a query of RANKED marks."""
+    return explain.ranking(load(name), limit)
+
+
+@cache
 def parameters(name: str) -> frozenset[str]:
     """The names of a query's parameters."""
     return frozenset(_PARAMETER.findall(_COMMENT.sub("", load(name))))
@@ -34,6 +45,14 @@ def names() -> tuple[str, ...]:
     """All queries, sorted."""
     files = (entry.name for entry in resources.files(__name__).iterdir())
     return tuple(sorted(name.removesuffix(".sql") for name in files if name.endswith(".sql")))
+
+
+@cache
+def examples() -> dict[str, str]:
+    """Questions to begin with and their queries, in their order."""
+    files = sorted(resources.files(__name__).joinpath("examples").iterdir(), key=lambda entry: entry.name)
+    texts = [entry.read_text(encoding="utf-8").strip() for entry in files if entry.name.endswith(".sql")]
+    return {body.partition("\n")[0].removeprefix("-- "): body.partition("\n")[2] for body in texts}
 
 
 def for_reading(name: str, values: Mapping[str, str | int]) -> str:

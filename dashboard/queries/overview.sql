@@ -11,8 +11,8 @@ SELECT
 FROM turns
 WHERE
     ended_at >= $before::TIMESTAMPTZ AND ended_at < $end::TIMESTAMPTZ
-    AND ($route::VARCHAR IS NULL OR route = $route)
-    AND ($tier::VARCHAR IS NULL OR model_tier = $tier)
+    AND ($route::VARCHAR IS NULL OR route = $route OR ($route = '(none)' AND route IS NULL))
+    AND ($tier::VARCHAR IS NULL OR model_tier = $tier OR ($tier = '(none)' AND model_tier IS NULL))
     AND ($status::VARCHAR IS NULL OR coalesce(completion_status, terminal) = $status)
 GROUP BY GROUPING SETS ((period, bucket), (period))
 HAVING period = 'now' OR bucket IS NULL

@@ -9,8 +9,8 @@ SELECT
 FROM turns
 WHERE
     ended_at >= $before::TIMESTAMPTZ AND ended_at < $end::TIMESTAMPTZ
-    AND ($route::VARCHAR IS NULL OR route = $route)
-    AND ($tier::VARCHAR IS NULL OR model_tier = $tier)
+    AND ($route::VARCHAR IS NULL OR route = $route OR ($route = '(none)' AND route IS NULL))
+    AND ($tier::VARCHAR IS NULL OR model_tier = $tier OR ($tier = '(none)' AND model_tier IS NULL))
     AND ($status::VARCHAR IS NULL OR coalesce(completion_status, terminal) = $status)
 GROUP BY route, model_tier
 HAVING count(*) FILTER (WHERE ended_at >= $start::TIMESTAMPTZ) > 0

@@ -19,8 +19,8 @@ FROM turns
 WHERE
     broken
     AND ended_at >= $start::TIMESTAMPTZ AND ended_at < $end::TIMESTAMPTZ
-    AND ($route::VARCHAR IS NULL OR route = $route)
-    AND ($tier::VARCHAR IS NULL OR model_tier = $tier)
+    AND ($route::VARCHAR IS NULL OR route = $route OR ($route = '(none)' AND route IS NULL))
+    AND ($tier::VARCHAR IS NULL OR model_tier = $tier OR ($tier = '(none)' AND model_tier IS NULL))
     AND ($status::VARCHAR IS NULL OR coalesce(completion_status, terminal) = $status)
 GROUP BY ALL
 ORDER BY bucket, turns DESC

@@ -1,7 +1,2 @@
--- The turn itself, then its spans in the order in which they started.
+-- The turn itself.
 FROM turns WHERE turn_id = $turn_id;
-
-SELECT name, duration_ms, status
-FROM spans
-WHERE turn_id = $turn_id
-ORDER BY start_ns;

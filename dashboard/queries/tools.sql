@@ -13,7 +13,7 @@ SELECT
 FROM turn_tools
 WHERE
     ended_at >= $before::TIMESTAMPTZ AND ended_at < $end::TIMESTAMPTZ
-    AND ($route::VARCHAR IS NULL OR route = $route)
+    AND ($route::VARCHAR IS NULL OR route = $route OR ($route = '(none)' AND route IS NULL))
     AND (
         ($tier::VARCHAR IS NULL AND $status::VARCHAR IS NULL)
         OR turn_id IN (
@@ -21,8 +21,8 @@ WHERE
             FROM turns
             WHERE
                 ended_at >= $before::TIMESTAMPTZ AND ended_at < $end::TIMESTAMPTZ
-                AND ($route::VARCHAR IS NULL OR route = $route)
-                AND ($tier::VARCHAR IS NULL OR model_tier = $tier)
+                AND ($route::VARCHAR IS NULL OR route = $route OR ($route = '(none)' AND route IS NULL))
+                AND ($tier::VARCHAR IS NULL OR model_tier = $tier OR ($tier = '(none)' AND model_tier IS NULL))
                 AND ($status::VARCHAR IS NULL OR coalesce(completion_status, terminal) = $status)
         )
     )

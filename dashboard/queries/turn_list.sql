@@ -1,15 +1,20 @@
 -- One row per ended turn, for a page of the list of turns; `$pick` is newest, slowest or broken. Each further parameter narrows the list unless it is null:
--- the reason, a stage with the bounds of its milliseconds, a tool with the outcome of its calls, the number of sources.
+-- the reason, a stage with the bounds of its milliseconds, a tool with the outcome of its calls, all of
+-- its tools, the number of sources, the model, the service's version and process; '(none)' stands for a value that a turn does not have.
 WITH matching AS NOT MATERIALIZED (
     SELECT *
     FROM turns
     WHERE
         ($pick <> 'broken' OR broken)
         AND ended_at >= $start::TIMESTAMPTZ AND ended_at < $end::TIMESTAMPTZ
-        AND ($route::VARCHAR IS NULL OR route = $route)
-        AND ($tier::VARCHAR IS NULL OR model_tier = $tier)
+        AND ($route::VARCHAR IS NULL OR route = $route OR ($route = '(none)' AND route IS NULL))
+        AND ($tier::VARCHAR IS NULL OR model_tier = $tier OR ($tier = '(none)' AND model_tier IS NULL))
         AND ($status::VARCHAR IS NULL OR coalesce(completion_status, terminal) = $status)
         AND ($reason::VARCHAR IS NULL OR coalesce(reason, terminal) = $reason)
+        AND ($model::VARCHAR IS NULL OR coalesce(nullif(model, ''), '(none)') = $model)
+        AND ($version::VARCHAR IS NULL OR coalesce(nullif(service_version, ''), '(none)') = $version)
+        AND ($instance::VARCHAR IS NULL OR coalesce(nullif(service_instance, ''), '(none)') = $instance)
+        AND ($tools::VARCHAR IS NULL OR coalesce(nullif(array_to_string(list_sort(tools_used), ', '), ''), '(none)') = $tools)
         AND ($sources::INTEGER IS NULL OR (terminal = 'done' AND sources_count = $sources))
         AND (
             $stage::VARCHAR IS NULL

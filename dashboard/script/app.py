@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import filters, nav
-from dashboard.views import overview, partials, turn, turns
+from dashboard.views import overview, partials, sql, turn, turns
 
 _PACKAGE = Path(nav.__file__).parent
 _ICON = (
@@ -27,6 +27,7 @@ PAGES = {
     nav.PARTIALS: st.Page(partials.page, title="Partials", url_path="partials"),
     nav.TURNS: st.Page(turns.page, title="Turns", url_path="turns"),
     nav.TURN: st.Page(turn.page, title="Turn", url_path="turn"),
+    nav.SQL: st.Page(sql.page, title="SQL", url_path="sql"),
 }
 nav.register(PAGES)
 chosen = st.navigation(list(PAGES.values()), position="hidden")

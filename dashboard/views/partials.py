@@ -30,6 +30,7 @@ def page() -> None:
         return
     panels.panel("rate", "Partial rate", window.partial_rate, height_px=240, refresh_s=refresh_s)
     panels.panel("reasons", "Why they broke", _reasons, height_px=260, refresh_s=refresh_s)
+    panels.panel("different", "What is different?", _different, height_px=160, refresh_s=refresh_s)
     left, right = st.columns(2, gap="large")
     with left:
         panels.panel("where", "Where they broke", _where, height_px=220, refresh_s=refresh_s)
@@ -87,6 +88,26 @@ def _reason_list(rows: Sequence[Row], all_turns: int) -> None:
     ]
     links = [markup.page_link("turns", {**filters.kept(), filters.PICK: _BROKEN, filters.REASON: name}, name) for name in names]
     window.follow(markup.link_table(listed, links), "reason-list")
+
+
+def _different() -> None:
+    view = filters.current_view()
+    _broken(view)
+    rows = data.fetch_ranking("partial_marked", view.params(), settings().max_slices).rows
+    if not rows:
+        raise Empty(
+            "**Nothing stands out.** Broken turns are spread over routes, tiers, models, tools, versions and processes as turns usually are."
+        )
+    _, before, _ = window.overview(view)
+    st.caption(
+        (
+            f"Slices that break more than the {text.span(view.length)} before would have it, the first cause first. Upper bar: partial rate now, lower bar: as usual. "
+            if before
+            else f"Slices that break more than the rest, the first cause first; too few turns in the {text.span(view.length)} before to know what is usual. "
+        )
+        + "A slice opens its broken turns."
+    )
+    window.slices(rows, "Partial rate", {filters.PICK: _BROKEN}, "slices", compare=before is not None)
 
 
 def _where() -> None:

@@ -293,8 +293,15 @@ def _neighbours(turn: Row) -> None:
 
 
 def _sql(turn: Row) -> None:
-    st.code(queries.for_reading("show_turn", {"turn_id": turn["turn_id"]}), language="sql")
-    st.caption("Runs with `lastword sql`.")
+    asked = {"turn_id": turn["turn_id"]}
+    spans = queries.for_reading("show_spans", asked)
+    st.code(f"{queries.for_reading('show_turn', asked)}\n\n{spans}", language="sql")
+    st.page_link(
+        nav.page(nav.SQL),
+        label="Ask for the spans on the SQL page",
+        icon=":material/database:",
+        query_params={"sql": spans, **filters.kept()},
+    )
     if turn["origin"] == "record":
         st.code(f"curl -N {settings().service_url.rstrip('/')}/v1/turns/{turn['turn_id']}/events", language="bash")
         st.caption("Replays what the client was sent, for as long as the service keeps the turn's log.")

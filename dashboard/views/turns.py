@@ -26,6 +26,8 @@ _PAGE = "page"
 _NEEDLE = "q"
 _LOW, _HIGH = "low", "high"
 _STAGE, _TOOL, _OUTCOME, _SOURCES = "stage", "tool", "outcome", "sources"
+_EXACT = {"model": "model", "version": "version", "instance": "process", "tools": "tools"}
+"""Parameters that one column is compared with, and how they read."""
 _LARGEST_MS = 10**9
 
 
@@ -73,6 +75,7 @@ def _narrowing() -> dict[str, str]:
         said[_TOOL] = f"tool {url.get(_TOOL)}" + (f", {url.get(_OUTCOME)}" if url.get(_OUTCOME) else "")
     if _sources() is not None:
         said[_SOURCES] = text.plural(_sources() or 0, "source")
+    said |= {name: f"{word} {url.get(name)}" for name, word in _EXACT.items() if url.get(name)}
     return said
 
 
@@ -105,6 +108,7 @@ def _asked(view: View, pick: str, at: int) -> dict[str, str | int | None]:
         "tool": url.get(_TOOL) or None,
         "outcome": url.get(_OUTCOME) or None,
         "sources": _sources(),
+        **{name: url.get(name) or None for name in _EXACT},
         "limit": settings().turns_page,
         "offset": (at - 1) * settings().turns_page,
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import streamlit as st
 
 from dashboard import data, filters, nav, panels, stats, text, url
@@ -16,7 +17,7 @@ from dashboard.charts import rate
 from dashboard.charts.base import ZOOM, Chart
 from dashboard.client import DashboardError
 from dashboard.components import linked_html
-from dashboard.markup import turn_table
+from dashboard.markup import page_link, slice_table, turn_table
 from dashboard.palette import Palette, palette
 from dashboard.panels import DEMO, Empty
 from dashboard.state import View
@@ -25,6 +26,23 @@ Row = Mapping[str, Any]
 Overview = tuple[Row, Row | None, list[Row]]
 
 _ZOOMED = "_zoomed"
+_PARAMETERS = {
+    "route": filters.ROUTE,
+    "model_tier": filters.TIER,
+    "model": "model",
+    "tool": "tools",
+    "service_version": "version",
+    "service_instance": "instance",
+}
+"""The parameter of the Turns page for each attribute that turns are sliced by."""
+_WORDS = {
+    "route": "route",
+    "model_tier": "tier",
+    "model": "model",
+    "tool": "tools",
+    "service_version": "version",
+    "service_instance": "process",
+}
 
 
 def colours() -> Palette:
@@ -140,6 +158,26 @@ def follow(body: str, key: str) -> None:
     opened = linked_html(body, key=key)
     if opened:
         nav.follow(opened, filters.kept())
+
+
+def slices(rows: Sequence[Row], what: str, query: Mapping[str, str], key: str, *, compare: bool) -> None:
+    """What is different about some turns, ranked; a slice leads to its turns. Rows are those of `lastword.explain`; without turns of before no rate is usual."""
+    listed = []
+    for row in rows:
+        attributes: dict[str, str] = msgspec.json.decode(row["attributes"], type=dict[str, str])
+        narrowed = {_PARAMETERS[name]: value for name, value in attributes.items()}
+        said = " · ".join(f"{_WORDS[name]} {value}" for name, value in attributes.items())
+        listed.append(
+            (
+                page_link(nav.TURNS, {**filters.kept(), **query, **narrowed}, said),
+                row["rate"],
+                row["usual"] if compare else 0.0,
+                text.share(row["rate"]),
+                text.share(row["usual"] if compare else None),
+                f"{row['broken']:,} of {row['turns']:,}",
+            )
+        )
+    follow(slice_table(listed, what), key)
 
 
 def onward(name: str, label: str, query: Mapping[str, str] | None = None, *, icon: str = ":material/arrow_forward:") -> None:

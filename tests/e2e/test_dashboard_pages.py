@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -41,6 +41,7 @@ PANELS = ("figures", "rate", "routes", "stages", "sources", "tools", "turns")
 OTHERS = (
     ("partials", "/partials?window=6h", ".lw-turns"),
     ("turns", "/turns?window=6h&pick=broken", ".lw-turns"),
+    ("sql", "/sql?sql=" + quote("select route, count(*) as turns from turns group by route"), ".lw-result"),
 )
 """Further pages: name, address, and what is there when the page is."""
 TURNS = 1500
@@ -287,6 +288,28 @@ def test_list_of_turns_is_paged_and_narrowed(page: Page, stack: Stack) -> None:
     page.locator(".st-key-drop-stage button").first.click()
     expect(page.locator(".st-key-drop-stage")).to_have_count(0)
     assert query(page) == {"window": ["24h"]}
+
+
+def test_query_in_the_address_runs_and_can_be_taken_along(page: Page, stack: Stack) -> None:
+    """A link runs its query; ids lead to their turns, the file holds all rows, what the engine refuses is said in its words."""
+    count = "select turn_id, total_ms from turns order by total_ms desc nulls last"
+    visit(page, f"{stack.url}/sql?{urlencode({'sql': count})}", shows=".lw-result")
+    panel = page.locator(".st-key-panel-result")
+    stored = len(httpx2.post(f"{stack.collector_url}/v1/sql", json={"sql": count}, trust_env=False).json()["rows"])
+    expect(panel).to_contain_text(f"{stored:,} rows in")
+    expect(panel.locator("tbody tr")).to_have_count(200)
+    with page.expect_download() as download:
+        panel.locator("button", has_text="CSV").click()
+    assert len(Path(download.value.path()).read_text(encoding="utf-8").splitlines()) == stored + 1
+    page.locator(".st-key-url-sql textarea").fill("delete from turns")
+    page.get_by_role("button", name="Run").click()
+    expect(panel).to_contain_text("Only queries are allowed here, not DELETE.")
+    assert query(page) == {"sql": ["delete from turns"]}
+    page.go_back()
+    first = panel.locator("tbody tr a").first
+    turn_id = first.inner_text()
+    first.click()
+    expect(page.locator(".lw-head h1")).to_have_text(turn_id)
 
 
 def test_links_on_top_carry_the_filters(page: Page, stack: Stack) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import altair as alt
 import pytest
 
-from dashboard.charts import evidence, partials, rate, stages
+from dashboard.charts import evidence, partials, rate, result, stages
 from dashboard.charts.base import Chart
 from dashboard.charts.waterfall import COMMIT_LABEL, waterfall
 from dashboard.palette import DARK, LIGHT, Palette
+from dashboard.results import Picture
 from dashboard.stages import ORDER
 from dashboard.state import custom_view
 from dashboard.stats import Bucket
@@ -79,6 +80,8 @@ def every_chart(palette: Palette) -> Iterator[Chart]:
     )
     yield partials.endings([{"period": "now", "ending": "kept", "turns": 4}], palette, compare=True)
     yield partials.where([place_row("a", 100, 9, 80), place_row("b", 3, 1), place_row(None, 2, 2)], palette)
+    yield result.chart([{"a": "x", "b": 2}, {"a": "x", "b": 3}], Picture("a", "b", over_time=False), palette)
+    yield result.chart([{"a": START, "b": 2.5}, {"a": START, "b": None}], Picture("a", "b", over_time=True), palette)
     yield waterfall(traces()[0], palette)
 
 

@@ -32,9 +32,15 @@ VALUES = {
     "tool": None,
     "outcome": None,
     "sources": None,
+    "model": None,
+    "version": None,
+    "instance": None,
+    "tools": None,
+    "box_start": START.isoformat(),
+    "box_end": (START + timedelta(minutes=10)).isoformat(),
     "offset": 0,
 }
-EXECUTED = [name for name in queries.names() if name != "show_turn"]
+EXECUTED = [name for name in queries.names() if not name.startswith("show_")]
 
 
 @pytest.fixture
@@ -76,6 +82,14 @@ def test_query_runs_on_the_agreed_surface(surface: duckdb.DuckDBPyConnection, na
 def test_query_says_what_a_row_is(name: str) -> None:
     """Every file opens with a comment, because it is read by people who never saw the page."""
     assert queries.load(name).startswith("-- ")
+
+
+@pytest.mark.parametrize("title", queries.examples())
+def test_example_of_the_sql_page_runs(surface: duckdb.DuckDBPyConnection, title: str) -> None:
+    """Each is a question, and one statement that the surface understands."""
+    assert title.endswith("?")
+    assert len(duckdb.extract_statements(queries.examples()[title])) == 1
+    surface.execute(queries.examples()[title])
 
 
 def test_overview_counts_broken_turns_and_not_readers_who_left(surface: duckdb.DuckDBPyConnection) -> None:
@@ -187,15 +201,20 @@ def test_time_to_break_counts_from_the_first_token(surface: duckdb.DuckDBPyConne
         ({"tool": "search"}, ["3", "1"]),
         ({"tool": "search", "outcome": "empty"}, ["3"]),
         ({"sources": 0}, ["3"]),
+        ({"tools": "search"}, ["3", "1"]),
+        ({"tools": "(none)"}, ["2"]),
+        ({"model": "m"}, ["1"]),
+        ({"version": "(none)"}, ["3", "2", "1"]),
+        ({"instance": "p"}, []),
     ],
 )
 def test_list_of_turns_is_narrowed_by_what_was_asked(
     surface: duckdb.DuckDBPyConnection, narrowed: dict[str, object], expected: list[str]
 ) -> None:
     """Reason, a stage's bounds, a tool and its outcome, and the number of sources each leave out what does not fit."""
-    add_turn(surface, "1", 1, model_wait_ms=10, sources_count=2)
+    add_turn(surface, "1", 1, model_wait_ms=10, sources_count=2, model="m", tools_used=["search"])
     add_turn(surface, "2", 2, model_wait_ms=60, broken=True, reason="deadline", terminal="error", sources_count=0)
-    add_turn(surface, "3", 3, sources_count=0)
+    add_turn(surface, "3", 3, sources_count=0, tools_used=["search"])
     for turn_id, outcome in (("1", "results"), ("3", "empty")):
         surface.execute(
             "INSERT INTO turn_tools VALUES (?, ?::TIMESTAMPTZ, 'a', 1, 'search', ?, 5)",
@@ -203,7 +222,24 @@ def test_list_of_turns_is_narrowed_by_what_was_asked(
         )
     rows = run(surface, "turn_list", **narrowed)
     assert [row["turn_id"] for row in rows] == expected
-    assert {row["found"] for row in rows} == {len(expected)}
+    assert {row["found"] for row in rows} == ({len(expected)} if expected else set())
+
+
+@pytest.mark.parametrize("name", queries.RANKED)
+def test_marked_turns_can_be_ranked(surface: duckdb.DuckDBPyConnection, name: str) -> None:
+    """What marks turns fits the ranking that alerts use: the slice that broke more than before is named first, by its own attribute alone."""
+    for place in range(400):
+        route, minute = ("bad", "good")[place % 2], 1 if place % 4 < 2 else -30
+        hurt = route == "bad" and minute == 1
+        add_turn(surface, f"t{place}", minute, route=route, broken=hurt, total_ms=900 if hurt else 10)
+    values = {**VALUES, "stage": "total_ms", "low_ms": 500}
+    rows = (
+        surface.execute(queries.ranking(name, 5), {key: values[key] for key in queries.parameters(name)})
+        .to_arrow_table()
+        .to_pylist()
+    )
+    assert rows[0]["attributes"] == '{"route":"bad"}'
+    assert (rows[0]["turns"], rows[0]["broken"]) == (100, 100)
 
 
 def test_page_of_turns_says_how_many_there_are(surface: duckdb.DuckDBPyConnection) -> None:

@@ -20,6 +20,8 @@ import httpx2
 import msgspec
 import pyarrow as pa
 
+from dashboard import health
+from dashboard.health import Sample
 from dashboard.settings import DashboardSettings
 
 Params = Mapping[str, str | int | float | bool | None]
@@ -79,6 +81,9 @@ class CollectorStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     newest_ended_age_ms: float | None = None
     ingest_lag_ms: float | None = None
     turns: int | None = None
+    spans: int | None = None
+    queue_depth: int | None = None
+    started_at: datetime | None = None
     version: str | None = None
 
     def newest(self, now: datetime) -> datetime | None:
@@ -146,6 +151,33 @@ class Collector:
             return msgspec.json.decode(response.content, type=CollectorStatus)
         except msgspec.MsgspecError as error:
             raise UnreadableAnswer(f"the collector's status cannot be read: {error}") from error
+
+    def metrics(self) -> list[Sample]:
+        """What the collector counts of itself.
+
+        Raises:
+            DashboardError: as drawn above.
+        """
+        timeout_s = self._settings.status_timeout_ms / 1000
+        response = self._send(self._http.build_request("GET", "/metrics", timeout=timeout_s))
+        if not response.is_success:
+            raise _failure(response)
+        try:
+            return health.read(response.text)
+        except ValueError as error:
+            raise UnreadableAnswer(f"the collector's metrics cannot be read: {error}") from error
+
+    def ready(self) -> bool:
+        """Whether the collector takes data; not while it is being stopped.
+
+        Raises:
+            DashboardError: it does not answer, or says neither.
+        """
+        timeout_s = self._settings.status_timeout_ms / 1000
+        response = self._send(self._http.build_request("GET", "/health/ready", timeout=timeout_s))
+        if not response.is_success and response.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
+            raise _failure(response)
+        return bool(response.is_success)
 
     def close(self) -> None:
         """Closes the connections."""

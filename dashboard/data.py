@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.client import Collector, CollectorStatus, Params, Result
+from dashboard.health import Sample
 from dashboard.settings import settings
 from dashboard.state import View, only
 
@@ -94,3 +95,13 @@ def forget() -> None:
 def status() -> CollectorStatus:
     """How fresh the data is, asked anew each time."""
     return collector().status()
+
+
+def metrics() -> list[Sample]:
+    """What the collector counts of itself, asked anew each time."""
+    return collector().metrics()
+
+
+def ready() -> bool:
+    """Whether the collector takes data, asked anew each time."""
+    return collector().ready()

@@ -42,12 +42,13 @@ def kept() -> dict[str, str]:
     return {name: value for name in KEPT if (value := url.get(name))}
 
 
-def draw() -> None:
-    """The controls. What they say is read by `current_view`, from the URL."""
+def draw(*, narrowing: bool = True) -> None:
+    """The controls. What they say is read by `current_view`, from the URL. Without `narrowing` only the window is offered."""
     custom = _custom()
     windows = [*state.PRESETS, *([CUSTOM] if custom else [])]
     window = CUSTOM if custom else _preset()
-    routes, tiers = _offered()
+    routes, tiers = _offered() if narrowing else ((), ())
+    offered = ((ROUTE, "Route", routes), (TIER, "Model tier", tiers), (STATUS, "Status", STATUSES)) if narrowing else ()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="filters"):
         st.segmented_control(
             "Window",
@@ -57,7 +58,7 @@ def draw() -> None:
             key=url.seed(WINDOW, window),
             on_change=_window_chosen,
         )
-        for label, name, options in (("Route", ROUTE, routes), ("Model tier", TIER, tiers), ("Status", STATUS, STATUSES)):
+        for name, label, options in offered:
             value = url.get(name, ALL)
             key = url.seed(name, value if value in options else ALL)
             st.selectbox(label, (ALL, *options), key=key, width=168, on_change=url.chosen, args=(name, ALL))

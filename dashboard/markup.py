@@ -64,7 +64,8 @@ def table(rows: Sequence[Row], *, classes: str = "") -> str:
 
 def _is_figure(value: object) -> bool:
     said = str(value)
-    return said == text.NONE or said[:1].isdigit() or said[:1] in "+-±<"
+    day = said[2:3] == " " and said[3:6].isalpha() and said[3:4].isupper()
+    return said == text.NONE or (said[:1].isdigit() and not day) or said[:1] in "+-±<"
 
 
 def _right(yes: bool) -> str:
@@ -123,6 +124,19 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]], turn_at:
     body = "".join("<tr>" + "".join(cell(place, value) for place, value in enumerate(row)) + "</tr>" for row in rows)
     rows_lead = " lw-rows" if turn_at is not None else ""
     return f'<div class="lw-scroll" tabindex="0" role="region" aria-label="Result"><table class="lw-table lw-result{rows_lead}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def trouble_table(rows: Sequence[tuple[str, str, str, str, bool]]) -> str:
+    """Things that should not happen: what, how often, what it means, tone, and whether it did happen."""
+
+    def line(what: str, count: str, means: str, tone: str, happened: bool) -> str:  # one of a row's values
+        quiet = "lost" if count == text.NONE else "good"
+        detail = f'<div class="lw-detail">{escape(means)}</div>' if means else ""
+        return f"<tr><td>{badge(count, tone if happened else quiet)}</td><td>{escape(what)}{detail}</td></tr>"
+
+    head = '<th scope="col">How often</th><th scope="col">What</th>'
+    body = "".join(line(*row) for row in rows)
+    return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def turn_url(turn_id: str, kept: Mapping[str, str]) -> str:

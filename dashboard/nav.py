@@ -13,9 +13,12 @@ import streamlit as st
 
 OVERVIEW = "overview"
 PARTIALS = "partials"
+STAGES = "stages"
+EVIDENCE = "evidence"
 TURNS = "turns"
 TURN = "turn"
 SQL = "sql"
+PIPELINE = "pipeline"
 _KEY = "_pages"
 
 

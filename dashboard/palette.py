@@ -27,6 +27,11 @@ class Palette(Struct, frozen=True, kw_only=True):
     series: tuple[str, ...]
     """For kinds that have no colour of their own, the last for all the rest. Each stands beside its name."""
 
+    heat: tuple[str, ...]
+    """From few to many."""
+    heat_against: tuple[str, ...]
+    """From half of the usual over the usual and twice to four times."""
+
 
 LIGHT = Palette(
     text="#1f2430",
@@ -51,6 +56,8 @@ LIGHT = Palette(
         "viewer": "#d3d7de",
     },
     series=("#c25100", "#1b4f9c", "#e0a100", "#4db1e6", "#8a4a9e", "#9aa1ad"),
+    heat=("#eaf1fb", "#7ba3dc", "#1b4f9c", "#0b2550"),
+    heat_against=("#5f93d6", "#eceef1", "#e59a5b", "#9c2f0c"),
 )
 
 DARK = Palette(
@@ -76,6 +83,8 @@ DARK = Palette(
         "viewer": "#4a5160",
     },
     series=("#ff9040", "#5f9bff", "#f0c541", "#7fd0f7", "#c48fd8", "#77808f"),
+    heat=("#182234", "#2f62ad", "#6fa8ff", "#dbe9ff"),
+    heat_against=("#4b86d6", "#2a2f3a", "#c46f2d", "#ffb27a"),
 )
 
 

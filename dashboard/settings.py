@@ -44,6 +44,8 @@ class DashboardSettings(Common, frozen=True, kw_only=True):
     max_cached_asked: Annotated[Positive, Meta(description="Results of the SQL page held in memory.")] = 8
     max_slices: Annotated[Positive, Meta(description="Slices named as different.")] = 6
     max_places: Annotated[Positive, Meta(description="Pairs of route and tier drawn on Partials.")] = 16
+    max_tools: Annotated[Positive, Meta(description="Tools drawn on Evidence.")] = 12
+    max_hosts: Annotated[Positive, Meta(description="Hosts of sources listed on Evidence.")] = 15
     max_spans: Annotated[Positive, Meta(description="Spans drawn for one turn.")] = 400
     max_found: Annotated[Positive, Meta(description="Turns listed for a search.")] = 25
     max_sources: Annotated[Positive, Meta(description="Sources shown as cards for one turn.")] = 60

@@ -38,3 +38,6 @@ ORDER: tuple[tuple[str, str, str], ...] = (
 
 LABELS: dict[str, str] = {column: label for column, label, _ in ORDER}
 """The contract's word for each column, in the machine's order, the two marks last."""
+
+PHASES: dict[str, str] = {label: phase for _, label, phase in ORDER}
+"""The phase of each stage, by the contract's word."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
+from msgspec import Struct
+
 from dashboard import text
 from dashboard.charts.base import ZOOM, Chart, Row, Spec, drag, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
@@ -16,6 +18,18 @@ from dashboard.stats import Bucket, nice_ceiling, wilson
 HEIGHT_PX = 190
 SMALL_HEIGHT_PX = 64
 _LEAST_TOP = 0.05
+
+
+class Words(Struct, frozen=True, kw_only=True):
+    """How a rate over time is spoken of: its name, what is counted, what it is counted of, and when that happened."""
+
+    rate: str
+    counted: str
+    of: str
+    when: str = "Ended"
+
+
+PARTIAL = Words(rate="partial rate", counted="partial turn", of="turn")
 
 
 def top_of_scale(runs: Sequence[Sequence[Bucket]]) -> float:
@@ -27,8 +41,8 @@ def top_of_scale(runs: Sequence[Sequence[Bucket]]) -> float:
     return nice_ceiling(max(_LEAST_TOP, peak * 1.15, min(max(uppers, default=0.0), peak * 1.6)))
 
 
-def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Chart:
-    """Partial rate by bucket. Every bucket of the window is given, those without turns too.
+def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo, words: Words = PARTIAL) -> Chart:
+    """Partial rate by bucket, or another share in other words. Every bucket of the window is given, those without turns too.
 
     Returns:
         A chart whose selection `zoom` is an interval of time.
@@ -71,13 +85,16 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo) -> Cha
                 "x": shared(x),
                 "x2": {"field": "end_ms"},
                 "tooltip": tooltip(
-                    ("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")
+                    ("when", words.when),
+                    ("rate_said", words.rate.capitalize()),
+                    ("interval", "95% interval"),
+                    ("of", f"{words.of.capitalize()}s"),
                 ),
             },
         },
     ]
     spec = top_level({"data": values(rows), "layer": layers}, height=HEIGHT_PX)
-    return Chart(spec, _alt(buckets, mean, tz), [_reading(row) for row in rows])
+    return Chart(spec, _alt(buckets, mean, tz, words), [_reading(row, words) for row in rows])
 
 
 def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzinfo, route: str) -> Chart:
@@ -179,24 +196,29 @@ def _row(bucket: Bucket, top: float, tz: tzinfo) -> Row:
     }
 
 
-def _reading(row: Row) -> Row:
-    return {"Ended": row["when"], "Partial rate": row["rate_said"], "95% interval": row["interval"], "Partial turns": row["of"]}
+def _reading(row: Row, words: Words = PARTIAL) -> Row:
+    return {
+        words.when: row["when"],
+        words.rate.capitalize(): row["rate_said"],
+        "95% interval": row["interval"],
+        f"{words.counted.capitalize()}s": row["of"],
+    }
 
 
 def _clock(ms: int, tz: tzinfo) -> str:
     return f"{datetime.fromtimestamp(ms / 1000, UTC).astimezone(tz):%d %b %H:%M:%S}"
 
 
-def _alt(buckets: Sequence[Bucket], mean: float, tz: tzinfo) -> str:
+def _alt(buckets: Sequence[Bucket], mean: float, tz: tzinfo, words: Words = PARTIAL) -> str:
     trusted = [bucket for bucket in buckets if bucket.turns and not bucket.thin]
-    said = f"partial rate {text.share(mean)} over the window"
+    said = f"{words.rate[0].upper()}{words.rate[1:]} {text.share(mean)} over the window"
     if not trusted:
-        return said[0].upper() + said[1:] + f"; no step holds {text.plural(30, 'turn')} or more, so single steps say little."
+        return f"{said}; no step holds {text.plural(30, words.of)} or more, so single steps say little."
     worst = max(trusted, key=lambda bucket: bucket.rate)
     if worst.broken == 0:
-        return said[0].upper() + said[1:] + "; no trusted step has a partial turn."
+        return f"{said}; no trusted step has a {words.counted}."
     low, high = wilson(worst.broken, worst.turns)
     return (
-        f"{said[0].upper()}{said[1:]}; highest {text.share(worst.rate)} ({worst.broken:,} of {worst.turns:,} turns, "
+        f"{said}; highest {text.share(worst.rate)} ({worst.broken:,} of {text.plural(worst.turns, words.of)}, "
         f"95% interval {text.share(low)} to {text.share(high)}) in the step from {_clock(worst.start_ms, tz)}."
     )

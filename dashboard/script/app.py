@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import filters, nav
-from dashboard.views import overview, partials, sql, turn, turns
+from dashboard.views import evidence, overview, partials, pipeline, sql, stages, turn, turns
 
 _PACKAGE = Path(nav.__file__).parent
 _ICON = (
@@ -25,9 +25,12 @@ st.html(_PACKAGE / "style.css")
 PAGES = {
     nav.OVERVIEW: st.Page(overview.page, title="Overview", default=True),
     nav.PARTIALS: st.Page(partials.page, title="Partials", url_path="partials"),
+    nav.STAGES: st.Page(stages.page, title="Stages", url_path="stages"),
+    nav.EVIDENCE: st.Page(evidence.page, title="Evidence", url_path="evidence"),
     nav.TURNS: st.Page(turns.page, title="Turns", url_path="turns"),
     nav.TURN: st.Page(turn.page, title="Turn", url_path="turn"),
     nav.SQL: st.Page(sql.page, title="SQL", url_path="sql"),
+    nav.PIPELINE: st.Page(pipeline.page, title="Pipeline", url_path="pipeline"),
 }
 nav.register(PAGES)
 chosen = st.navigation(list(PAGES.values()), position="hidden")

@@ -82,10 +82,10 @@ def no_turns(view: View) -> Empty:
     )
 
 
-def head(question: str) -> int | None:
-    """The page's question and its filters; how often its panels refresh, in seconds."""
+def head(question: str, *, narrowing: bool = True) -> int | None:
+    """The page's question and its filters; how often its panels refresh, in seconds. Without `narrowing` the page has a window only."""
     st.markdown(f"# {question}", anchors=False)
-    filters.draw()
+    filters.draw(narrowing=narrowing)
     return filters.refresh_s(filters.current_view())
 
 

@@ -40,6 +40,9 @@ IDLE = '[data-test-script-state="notRunning"]'
 PANELS = ("figures", "rate", "routes", "stages", "sources", "tools", "turns")
 OTHERS = (
     ("partials", "/partials?window=6h", ".lw-turns"),
+    ("stages", "/stages?window=6h", ".st-key-panel-box .lw-table"),
+    ("evidence", "/evidence?window=6h", ".st-key-panel-hosts .lw-table"),
+    ("pipeline", "/pipeline?window=6h", ".st-key-panel-gaps .lw-table"),
     ("turns", "/turns?window=6h&pick=broken", ".lw-turns"),
     ("sql", "/sql?sql=" + quote("select route, count(*) as turns from turns group by route"), ".lw-result"),
 )
@@ -310,6 +313,51 @@ def test_query_in_the_address_runs_and_can_be_taken_along(page: Page, stack: Sta
     turn_id = first.inner_text()
     first.click()
     expect(page.locator(".lw-head h1")).to_have_text(turn_id)
+
+
+def test_box_in_the_heat_map_leads_to_its_turns(page: Page, stack: Stack) -> None:
+    """A drag becomes a box in the address, what is in it is ranked, and its turns are exactly those of the box."""
+    visit(page, f"{stack.url}/stages?window=6h&stage=model_wait_ms", shows=".st-key-panel-box .lw-table")
+    chart = page.locator('[class*="st-key-chart-heat"] svg.marks')
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 80, steps=5)
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 150, steps=5)
+    page.mouse.up()
+    page.wait_for_url("**box=**")
+    start_ms, end_ms, low_ms, high_ms = (int(part) for part in query(page)["box"][0].split("~"))
+    expect(page.locator(".st-key-panel-box h3")).to_have_text("What is different in the box?")
+    expect(page.locator(".st-key-panel-box")).to_contain_text(", ended ")
+    page.locator(IDLE).wait_for()
+    page.locator(".st-key-panel-box").get_by_text("Show these turns").click()
+    page.wait_for_url("**/turns?**")
+    assert query(page)["low"] == [str(low_ms)]
+    whole = (start_ms // 1000, -(-end_ms // 1000))
+    counted = "select count(*) from turns where model_wait_ms between ? and ? and epoch(ended_at) >= ? and epoch(ended_at) < ?"
+    asked = {"sql": counted, "params": [low_ms, high_ms, *whole]}
+    found = httpx2.post(f"{stack.collector_url}/v1/sql", json=asked, trust_env=False).json()["rows"][0][0]
+    assert found > 0
+    expect(page.locator(".st-key-panel-turns")).to_contain_text(f"of {found:,} turn")
+
+
+def test_pipeline_says_what_the_collector_refused(page: Page, stack: Stack) -> None:
+    """A request that cannot be read stands among the refusals, with what it means."""
+    refused = httpx2.post(
+        f"{stack.collector_url}/v1/traces",
+        content=b"no protobuf",
+        headers={"Content-Type": "application/x-protobuf"},
+        trust_env=False,
+    )
+    assert refused.status_code == 400
+    visit(page, f"{stack.url}/pipeline?window=24h", shows=".st-key-panel-troubles .lw-table")
+    expect(page.locator(".st-key-panel-health")).to_contain_text("takes and stores data")
+    expect(page.locator(".st-key-panel-troubles tbody tr").first).to_contain_text("requests of traces refused with 400")
+    ended = sum(turn.done is not None for turn in stack.turns)
+    lost = page.locator(".st-key-panel-gaps tbody tr").first
+    expect(lost).to_contain_text(f"{len(stack.turns) - ended:,} (")
 
 
 def test_links_on_top_carry_the_filters(page: Page, stack: Stack) -> None:

@@ -30,6 +30,13 @@ CREATE TABLE turn_attempts (
     error_type VARCHAR, visible BOOLEAN, provider_request_id VARCHAR, input_tokens BIGINT, output_tokens BIGINT,
     usage_complete BOOLEAN, duration_ms BIGINT
 );
+CREATE TABLE turn_stages (
+    turn_id VARCHAR, ended_at TIMESTAMPTZ, route VARCHAR, model_tier VARCHAR, stage VARCHAR, position INTEGER, ms BIGINT, share DOUBLE
+);
+CREATE TABLE violations (
+    turn_id VARCHAR, trace_id VARCHAR, ended_at TIMESTAMPTZ, rule VARCHAR, detail VARCHAR, route VARCHAR, service_name VARCHAR,
+    service_version VARCHAR, service_instance VARCHAR
+);
 CREATE TABLE spans (
     trace_id VARCHAR, span_id VARCHAR, parent_span_id VARCHAR, turn_id VARCHAR, name VARCHAR, kind VARCHAR, status VARCHAR,
     status_message VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, start_ns BIGINT, duration_ns BIGINT, duration_ms BIGINT,

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pytest
 
-from dashboard.charts import evidence, partials, rate, result, stages
+from dashboard.charts import evidence, latency, partials, pipeline, rate, result, sources, stages
 from dashboard.charts.base import Chart
 from dashboard.charts.waterfall import COMMIT_LABEL, waterfall
 from dashboard.palette import DARK, LIGHT, Palette
@@ -60,6 +60,19 @@ def place_row(route: str | None, turns: int, broken: int, before: int = 0) -> di
     }
 
 
+def matrix_rows(*p95_ms: float, turns: int = 50) -> list[dict[str, Any]]:
+    return [
+        {"stage": "model_wait_ms", "bucket": place - 1, "turns": turns, "p95_ms": each} for place, each in enumerate(p95_ms)
+    ]
+
+
+def heat_row(bucket: int | None, size: int | None, turns: int = 4) -> dict[str, Any]:
+    return {"bucket": bucket, "size": size, "turns": turns, "p50_ms": 90.0, "p95_ms": 400.0, "p99_ms": 900.0}
+
+
+HEAT = [heat_row(None, None), heat_row(0, None), heat_row(0, 20), heat_row(0, -1)]
+
+
 def traces() -> list[Trace]:
     return [read_trace(span_rows(turn)) for turn in turns(300)]
 
@@ -82,6 +95,14 @@ def every_chart(palette: Palette) -> Iterator[Chart]:
     yield partials.where([place_row("a", 100, 9, 80), place_row("b", 3, 1), place_row(None, 2, 2)], palette)
     yield result.chart([{"a": "x", "b": 2}, {"a": "x", "b": 3}], Picture("a", "b", over_time=False), palette)
     yield result.chart([{"a": START, "b": 2.5}, {"a": START, "b": None}], Picture("a", "b", over_time=True), palette)
+    yield latency.matrix(matrix_rows(100, 110, 400), VIEW, 600_000, palette, UTC)
+    yield latency.heat(HEAT, VIEW, 600_000, palette, UTC, (VIEW.start_ms, VIEW.end_ms, 50, 10_000))
+    yield latency.shares([{"route": "a", "stage": "modelWait", "position": 7, "turns": 4, "share": 1.0}], palette)
+    yield sources.counts_by_route(
+        [{"route": "a", "sources_count": 14, "turns": 1}, {"route": "b", "sources_count": 0, "turns": 2}], palette
+    )
+    yield sources.origins([{"origin": None, "sources": 4, "turns": 3}, {"origin": "tool", "sources": 3, "turns": 2}], palette)
+    yield pipeline.received([{"bucket": 2, "turns": 4, "spans": 0}], VIEW, "turns", palette, UTC)
     yield waterfall(traces()[0], palette)
 
 
@@ -254,3 +275,44 @@ def test_window_before_is_not_drawn_where_it_says_nothing() -> None:
     alone = {row["Window before"] for row in partials.endings(rows, LIGHT, compare=False).rows}
     assert compared["cut, its text kept as partial"] == "1"
     assert alone == {"–"}
+
+
+def test_stage_is_measured_against_its_own_usual() -> None:
+    """Usual is the median of its steps, those of the window before too; what is four times that ends the scale, and few turns are pale."""
+    cells = [
+        row
+        for row in data_rows(latency.matrix(matrix_rows(100, 100, 100, 800), VIEW, 600_000, LIGHT, UTC).spec)
+        if "octaves" in row
+    ]
+    assert [(row["octaves"], row["ratio_said"]) for row in cells] == [(0, "1.0×"), (0, "1.0×"), (2, "8.0×")]
+    few = latency.matrix(matrix_rows(100, 800, turns=3), VIEW, 600_000, LIGHT, UTC)
+    assert {row["thin"] for row in data_rows(few.spec) if "thin" in row} == {True}
+    assert few.alt.endswith("say little.")
+
+
+def test_stage_of_a_millisecond_or_two_is_no_news() -> None:
+    """Twice of next to nothing is next to nothing."""
+    cells = [row for row in data_rows(latency.matrix(matrix_rows(1, 1, 3), VIEW, 600_000, LIGHT, UTC).spec) if "ratio" in row]
+    assert {row["ratio"] for row in cells} == {1.0}
+
+
+def test_heat_map_of_the_longest_window_stays_within_the_limit_of_marks() -> None:
+    """As many columns as are drawn, each with every size from a millisecond to ten minutes."""
+    rows = [heat_row(bucket, size) for bucket in range(latency.MOST_COLUMNS) for size in range(3 * 13)]
+    assert len(list(data_rows(latency.heat(rows, VIEW, 60_000, LIGHT, UTC).spec))) <= MARKS_LIMIT
+
+
+def test_box_is_drawn_within_the_heat_map() -> None:
+    """A box of a link that reaches further than the data is cut at its edges and widens no axis."""
+    chart = latency.heat(HEAT, VIEW, 600_000, LIGHT, UTC, (0, VIEW.end_ms * 2, 1, 10**9))
+    box = list(data_rows(chart.spec))[-1]
+    assert (box["start_ms"], box["end_ms"]) == (VIEW.start_ms, VIEW.end_ms)
+    assert box["high"] == max(row["high"] for row in data_rows(chart.spec) if "size" in row)
+
+
+def test_rate_in_other_words_says_them_everywhere() -> None:
+    """Sentence, table and tooltip speak of what is counted, and not of partial turns."""
+    words = rate.Words(rate="share without a source", counted="turn without a source", of="answered turn")
+    chart = rate.partial_rate(buckets((100, 9), (80, 1)), LIGHT, UTC, words)
+    assert "artial" not in chart.alt + json.dumps(chart.rows) + json.dumps(chart.spec)
+    assert "Share without a source" in chart.rows[0]

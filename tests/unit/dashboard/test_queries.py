@@ -242,6 +242,59 @@ def test_marked_turns_can_be_ranked(surface: duckdb.DuckDBPyConnection, name: st
     assert (rows[0]["turns"], rows[0]["broken"]) == (100, 100)
 
 
+def test_heat_counts_every_turn_once(surface: duckdb.DuckDBPyConnection) -> None:
+    """A third of an octave each, below a millisecond one for all; the rows without a size are the quantiles of their bucket and of the window."""
+    add_turn(surface, "1", 1, model_wait_ms=0)
+    add_turn(surface, "2", 1, model_wait_ms=64)
+    add_turn(surface, "3", 11, model_wait_ms=64)
+    add_turn(surface, "4", 11)
+    rows = run(surface, "stage_heat", stage="model_wait_ms")
+    assert {(row["bucket"], row["size"]): row["turns"] for row in rows} == {
+        (None, None): 3,
+        (0, None): 2,
+        (0, -1): 1,
+        (0, 18): 1,
+        (1, None): 1,
+        (1, 18): 1,
+    }
+
+
+def test_shares_of_a_route_are_one(surface: duckdb.DuckDBPyConnection) -> None:
+    """Of the time of a route's turns, whatever the other routes took."""
+    for turn_id, route, stage, ms in (("1", "a", "modelWait", 30), ("1", "a", "unaccounted", 10), ("2", "b", "modelWait", 500)):
+        surface.execute(
+            "INSERT INTO turn_stages VALUES (?, ?::TIMESTAMPTZ, ?, 'smart', ?, 1, ?, 0)",
+            [turn_id, START.isoformat(), route, stage, ms],
+        )
+    shares = {(row["route"], row["stage"]): row["share"] for row in run(surface, "stage_shares")}
+    assert shares == {("a", "modelWait"): 0.75, ("a", "unaccounted"): 0.25, ("b", "modelWait"): 1.0}
+
+
+def test_sources_are_counted_by_origin_and_host(surface: duckdb.DuckDBPyConnection) -> None:
+    """A source of two origins counts in both and once in all; hosts are read out of addresses, without www, port and user."""
+    urls = ("https://www.a.example/x?y", "http://user@a.example:81/z", "https://b.example", "not an address")
+    for place, address in enumerate(urls):
+        surface.execute(
+            "INSERT INTO turn_sources VALUES (?, ?::TIMESTAMPTZ, 'a', 1, ?, NULL, NULL, ?, 0.5)",
+            [f"t{place % 2}", START.isoformat(), address, ["tool", "answer"] if place == 0 else ["tool"]],
+        )
+    origins = {row["origin"]: (row["sources"], row["turns"]) for row in run(surface, "source_origins")}
+    assert origins == {None: (4, 2), "tool": (4, 2), "answer": (1, 1)}
+    hosts = {row["host"]: (row["sources"], row["turns"]) for row in run(surface, "source_domains")}
+    assert hosts == {"a.example": (2, 2), "b.example": (1, 1), "(none)": (1, 1)}
+
+
+def test_gaps_count_what_is_missing(surface: duckdb.DuckDBPyConnection) -> None:
+    """Lost turns, records whose trace never came, and turns without a record each have their count; a lost turn is not missing a trace."""
+    add_turn(surface, "1", 1, origin="record")
+    add_turn(surface, "2", 1, origin="record", recovered=True)
+    add_turn(surface, "3", 1, origin="record", terminal="abandoned")
+    add_turn(surface, "4", 1, origin="spans")
+    at = (START + timedelta(minutes=1)).isoformat()
+    surface.execute("INSERT INTO spans (turn_id, started_at, ended_at) VALUES ('1', ?::TIMESTAMPTZ, ?::TIMESTAMPTZ)", [at, at])
+    assert run(surface, "gaps") == [{"turns": 4, "lost": 1, "recovered": 1, "of_spans": 1, "without_trace": 1, "open_now": 0}]
+
+
 def test_page_of_turns_says_how_many_there_are(surface: duckdb.DuckDBPyConnection) -> None:
     """A page holds its own rows and the number of all that were found."""
     for place in range(5):

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from tests.integration.senders.conftest import HERE, run
+from tests.integration.senders.conftest import BUILD_S, HERE, run
 from tests.support.product import wait_for
+
+pytestmark = pytest.mark.timeout(2 * BUILD_S + 60)  # the first test waits for both environments
 
 PROGRAMS = HERE / "programs"
 _FIELDS = "trace_id, span_id, parent_span_id, name, kind, status, status_message, start_ns, duration_ns, service_name, scope_name, attributes, events, links"

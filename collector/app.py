@@ -15,6 +15,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from collector.db import http as upkeep
 from collector.derive.deriver import Deriver
 from collector.metrics import Metrics
 from collector.receive import http as otlp
@@ -29,7 +30,7 @@ from collector.store.append import Appended
 from collector.store.publisher import Publisher
 from collector.store.retention import Keep
 from collector.store.store import Store
-from collector.writer import Writer
+from collector.writer import Batch, Writer
 from lastword import __version__
 
 T = TypeVar("T")
@@ -45,6 +46,20 @@ def keep_of(settings: CollectorSettings) -> Keep:
         rollups_days=settings.rollups_days,
         content_days=settings.content_days,
         content_bytes=settings.content_mib * MIB,
+    )
+
+
+def receiver_of(settings: CollectorSettings, writer: Writer, metrics: Metrics, *, stored: Callable[[Batch], None]) -> Receiver:
+    """What takes OTLP requests, by the settings."""
+    return Receiver(
+        writer,
+        metrics,
+        limits=AttributeLimits(settings.max_attributes, settings.max_attribute_chars),
+        max_content_chars=settings.max_content_chars,
+        max_body_bytes=settings.max_body_bytes,
+        max_requests=settings.max_requests,
+        stored=stored,
+        tokens=Tokens(settings.tokens),
     )
 
 
@@ -73,16 +88,7 @@ class Parts:
         )
         self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms, keep=keep_of(settings))
         self.deriver = Deriver(self.store, self.writer, settle_ms=settings.spans_settle_ms, max_traces=settings.spans_traces)
-        self.receiver = Receiver(
-            self.writer,
-            self.metrics,
-            limits=AttributeLimits(settings.max_attributes, settings.max_attribute_chars),
-            max_content_chars=settings.max_content_chars,
-            max_body_bytes=settings.max_body_bytes,
-            max_requests=settings.max_requests,
-            stored=self.deriver.stored,
-            tokens=Tokens(settings.tokens),
-        )
+        self.receiver = receiver_of(settings, self.writer, self.metrics, stored=self.deriver.stored)
         self.surface = SqlSurface(
             self.store,
             concurrency=settings.sql_concurrency,
@@ -171,12 +177,17 @@ def create_app(parts: Parts) -> Litestar:
                 await server.stop(GRPC_DRAIN_S)
             parts.close()
 
-    handlers = [otlp.traces, otlp.logs, otlp.metrics, sql.run_sql, sql.status, sql.live, sql.ready, sql.prometheus]
+    handlers = [
+        *(otlp.traces, otlp.logs, otlp.metrics),
+        *(sql.run_sql, sql.status, sql.live, sql.ready, sql.prometheus),
+        *(upkeep.publish, upkeep.prune),
+    ]
     state = {
         "receiver": parts.receiver,
         "surface": parts.surface,
         "store": parts.store,
         "writer": parts.writer,
+        "publisher": parts.publisher,
         "metrics": parts.metrics,
         "read": parts.read,
         "lag_ms": parts.lag_ms,

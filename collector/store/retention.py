@@ -38,8 +38,13 @@ class Keep(Struct, frozen=True, kw_only=True):
 
     def border(self, table: str, now: datetime) -> datetime | None:
         """The time before which rows of a table are overdue; none where they are kept for ever."""
-        days: int = getattr(self, f"{_KINDS[table]}_days") if table in _KINDS else 0
+        days = days_of(table, self)
         return now - timedelta(days=days) if days else None
+
+
+def days_of(table: str, keep: Keep) -> int | None:
+    """For how many days rows of a table are kept, 0 for ever; none where nothing is said of it."""
+    return getattr(keep, f"{_KINDS[table]}_days") if table in _KINDS else None
 
 
 class Due(Struct, frozen=True):

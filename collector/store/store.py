@@ -39,6 +39,10 @@ class StoreError(Exception):
     """The store cannot be opened or written. The message says why, for the operator."""
 
 
+class StoreInUse(StoreError):
+    """Another process holds the file."""
+
+
 class Rotation(Struct):
     """A generation that is written no more, and a reader that sees the store as it was at that moment. The holder closes the reader."""
 
@@ -79,7 +83,7 @@ class Store:
             self._connection = duckdb.connect(str(self.path), config=self._config)
         except duckdb.Error as error:
             if "lock" in str(error).lower():
-                raise StoreError(f"{self.path} is in use by another collector") from error
+                raise StoreInUse(f"{self.path} is in use by another collector") from error
             raise StoreError(f"{self.path} cannot be opened: {error}") from error
         try:
             self._set_up()

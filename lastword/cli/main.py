@@ -13,6 +13,7 @@ _COMMANDS = {
     "up": ("lastword.cli.up", "Run collector, service and dashboard."),
     "ask": ("lastword.cli.ask", "Ask a question and watch the answer stream."),
     "sql": ("lastword.cli.sql", "Run a query over turns and spans."),
+    "db": ("lastword.cli.programs", "Look after the store: info, check, prune, export, import, backup, generate."),
     "demo": ("lastword.cli.demo", "Send demo traffic, with faults."),
     "check": ("lastword.cli.check", "Check that a server keeps the turn contract."),
     "index": ("lastword.cli.programs", "Index a folder of documents to answer from."),

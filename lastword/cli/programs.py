@@ -1,4 +1,4 @@
-"""Commands that are the service's own programs: `lastword index`, `keys` and `routes` run them with the arguments as they are."""
+"""Commands that are programs of the service or of the collector: `lastword index`, `keys`, `routes` and `db` run them with the arguments as they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 
 def _program(name: str, module: str, text: str) -> click.Command:
-    """A command that hands everything over, `--help` included: the package of the contract knows nothing of the service."""
+    """A command that hands everything over, `--help` included: the package of the contract knows nothing of the programs."""
 
     @click.command(name, help=text, context_settings={"ignore_unknown_options": True, "help_option_names": []})
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
@@ -22,3 +22,4 @@ def _program(name: str, module: str, text: str) -> click.Command:
 index = _program("index", "service.retrieval", "Index a folder or a file of Markdown, HTML, text or JSON lines.")
 keys = _program("keys", "service.access", "Make, list and revoke API keys, and show what they used.")
 routes = _program("routes", "service.show_routes", "Check and show the routes, and try a message on them.")
+db = _program("db", "collector.db", "Look after the store: what it holds, whether it is whole, copies of it.")

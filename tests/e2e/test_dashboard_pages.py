@@ -17,10 +17,10 @@ import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from collector.synthetic.turns import synthesize
+from collector.synthetic.world import SyntheticTurn
 from tests.support.product import answers, free_port, wait_for
 from tests.support.synthetic import post
-from tests.support.synthetic_turns import synthesize
-from tests.support.synthetic_world import SyntheticTurn
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

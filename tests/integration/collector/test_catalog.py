@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 from nbclient import NotebookClient
 
+from collector.synthetic.turns import synthesize
 from tests.integration.collector.process import Program
 from tests.support.product import ROOT, wait_for
 from tests.support.synthetic import post
-from tests.support.synthetic_turns import synthesize
 
 NOTEBOOK = ROOT / "docs" / "examples" / "turns.ipynb"
 READS = 15

@@ -10,12 +10,12 @@ import pytest
 from collector.store import migrations
 from collector.store.publisher import FAN_IN, GRACE
 from collector.store.store import Store
+from collector.synthetic.requests import record_request, span_request
+from collector.synthetic.turns import synthesize
 from lastword.events import CompletionStatus, Reason
 from tests.integration.collector.conftest import Collector, start
 from tests.support.otlp import accepted, ended, log_request, spans
 from tests.support.product import ROOT
-from tests.support.synthetic import record_request, span_request
-from tests.support.synthetic_turns import synthesize
 
 NEVER_MS = 3_600_000
 TABLES = (

@@ -7,12 +7,12 @@ import duckdb
 import pytest
 
 from collector.store.publisher import GRACE
+from collector.synthetic.requests import record_request, span_request
+from collector.synthetic.turns import synthesize
 from lastword.events import TurnContent
 from tests.integration.collector.conftest import Collector, start
 from tests.support.otlp import accepted, ended, log_request, spans
 from tests.support.product import wait_for
-from tests.support.synthetic import record_request, span_request
-from tests.support.synthetic_turns import synthesize
 
 NEVER_MS = 3_600_000
 NOW = datetime.now(UTC)

@@ -12,10 +12,10 @@ import pyarrow.parquet
 import pytest
 
 from collector.store.describe import TABLES_TEXT
+from collector.synthetic.requests import record_request, span_request
+from collector.synthetic.turns import synthesize
 from tests.integration.collector.conftest import Collector, start
 from tests.support.otlp import accepted, ended, log_request, spans
-from tests.support.synthetic import record_request, span_request
-from tests.support.synthetic_turns import synthesize
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 FORBIDDEN = [

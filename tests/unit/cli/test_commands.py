@@ -28,7 +28,7 @@ def test_help_says_what_a_command_does(command):
 def test_help_lists_all_commands():
     """The first screen names them all."""
     shown = run("--help")
-    assert all(f"\n  {name}" in shown.output for name in ("up", "ask", "sql", "demo", "index", "keys", "routes"))
+    assert all(f"\n  {name}" in shown.output for name in ("up", "ask", "sql", "demo", "db", "index", "keys", "routes"))
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from collector.synthetic.world import SyntheticTurn
 from dashboard.trace import AGREEMENT_MS, agreement, read_trace, timeline
 from lastword import names
 from lastword.events import CompletionStatus, Reason
-from tests.support.synthetic_world import SyntheticTurn
 from tests.unit.dashboard.trees import span_rows, turn_row, turns
 
 TURNS = turns()

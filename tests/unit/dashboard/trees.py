@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from collector.synthetic.requests import span_request
+from collector.synthetic.turns import synthesize
+from collector.synthetic.world import SyntheticTurn
 from lastword.wire import encode_json
-from tests.support.synthetic import span_request
-from tests.support.synthetic_turns import synthesize
-from tests.support.synthetic_world import SyntheticTurn
 
 Row = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Realistic turns as values: seeded, with routes, tiers, every status, tools, sources and an incident. `synthetic` sends them.
+"""One realistic turn as values, drawn along the machine: stages, attempts, tools, sources, and how it ends.
 
 Spans and records are made from the same clock readings, as the service makes them, so that a page which compares them finds them equal.
 """
@@ -6,12 +6,12 @@ Spans and records are made from the same clock readings, as the service makes th
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from collector.synthetic.world import MODELS, MS, PAGES, ROUTES, SERVICE, Node, SyntheticTurn
 from lastword import names
 from lastword.events import (
     Attempt,
@@ -21,7 +21,6 @@ from lastword.events import (
     Origin,
     Reason,
     SourceDetail,
-    StageTimings,
     Timings,
     ToolCall,
     ToolOutcome,
@@ -31,10 +30,9 @@ from lastword.events import (
     partial_for,
 )
 from lastword.states import Stage
-from tests.support.synthetic_world import INCIDENT, MODELS, MS, PAGES, ROUTES, SERVICE, Node, SyntheticTurn
 
 
-class _Maker:
+class Maker:
     """Makes one turn along the machine, with one clock that only moves forward."""
 
     def __init__(self, rng: random.Random, started_at: datetime, conversation: str, *, incident: bool) -> None:
@@ -146,7 +144,6 @@ class _Maker:
 
     def _shown(self, number: int, began: int, *, hard: bool) -> CompletionStatus:
         """An attempt that shows text, with its tools before it, and how the text ended."""
-        start = self.at
         node = self._attempt_node(number, 0, "ok", visible=True)
         if self.route.tools and self.rng.random() < 0.62:
             self._tool(node)
@@ -166,7 +163,6 @@ class _Maker:
             node.error = reason.value
         self._chat(node, chat_start, node.end, error=node.error, first=wait)
         self.root.children.append(node)
-        assert node.start == start
         self._note(node, number, node.attributes[names.ATTEMPT_OUTCOME], node.error, visible=True)
         if status is CompletionStatus.SUCCESS and self.tier != self.route.tiers[0]:
             return CompletionStatus.DEGRADED
@@ -250,7 +246,6 @@ class _Maker:
 
     def _timings(self) -> Timings:
         stages = {f"{_snake(stage)}": took // MS for stage, took in self.stages.items()}
-        assert set(stages) <= set(StageTimings.__struct_fields__)
         first = None if self.first_token is None else self.first_token // MS
         return Timings(**stages, first_token_ms=first, total_ms=self.at // MS)
 
@@ -319,6 +314,7 @@ class _Maker:
         if outcome is None:
             return SyntheticTurn(self.start_ns, accepted, self.root, None)
         done = outcome if isinstance(outcome, DoneMetadata) else None
+        failed = None if isinstance(outcome, DoneMetadata) else outcome
         self._fill_root(outcome)
         record = TurnDone(
             turn_id=turn_id,
@@ -328,8 +324,8 @@ class _Maker:
             terminal="done" if done else "error",
             answer_chars=self.rng.randint(200, 2400) if done else 0,
             done=done,
-            error=None if done else outcome,
-            error_code=None if done else outcome.reason.value,
+            error=failed,
+            error_code=failed.reason.value if failed and failed.reason else None,
             error_message=None if done else "The model is overloaded.",
             retryable=None if done else True,
         )
@@ -373,21 +369,3 @@ def _ours(reason: Reason | None) -> Reason | None:
 
 def _snake(stage: Stage) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in stage.value)
-
-
-def synthesize(count: int, *, seed: int = 7, end: datetime | None = None, hours: float = 6) -> Iterator[SyntheticTurn]:
-    """`count` turns that were accepted over the `hours` before `end`, the oldest first, in conversations of one to five."""
-    rng = random.Random(seed)
-    end = end or datetime.now(UTC)
-    span = timedelta(hours=hours)
-    # Traffic swells towards the middle, as days do, and never dries up.
-    places = sorted(rng.betavariate(1.4, 1.2) for _ in range(count))
-    talking: list[str] = []
-    for place in places:
-        if talking and rng.random() < 0.55:
-            conversation = rng.choice(talking[-12:])
-        else:
-            conversation = f"cnv_{rng.getrandbits(128):032x}"
-            talking.append(conversation)
-        started_at = end - timedelta(seconds=8) - span * (1 - place)
-        yield _Maker(rng, started_at, conversation, incident=INCIDENT[0] <= place <= INCIDENT[1]).make()

@@ -5,7 +5,7 @@ Every value is escaped here and nowhere else. The looks are in `style.css`; tone
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from html import escape
 from typing import Any
@@ -50,10 +50,10 @@ def status_badge(status: str | None) -> str:
     return badge(status or "unknown", _TONES.get(status or "", "error"))
 
 
-def table(rows: Sequence[Row], *, classes: str = "") -> str:
-    """Rows of texts as a plain table; columns that hold figures are set to the right."""
+def table(rows: Sequence[Row], *, classes: str = "", figures: Collection[str] = ()) -> str:
+    """Rows of texts as a plain table; columns that hold figures are set to the right, and those that are named as such."""
     columns = list(rows[0]) if rows else []
-    figures = {column for column in columns if all(_is_figure(row[column]) for row in rows)}
+    figures = {column for column in columns if column in figures or all(_is_figure(row[column]) for row in rows)}
     head = "".join(f'<th scope="col"{_right(column in figures)}>{escape(column)}</th>' for column in columns)
     body = "".join(
         "<tr>" + "".join(f"<td{_right(column in figures)}>{escape(str(row[column]))}</td>" for column in columns) + "</tr>"
@@ -137,6 +137,21 @@ def trouble_table(rows: Sequence[tuple[str, str, str, str, bool]]) -> str:
     head = '<th scope="col">How often</th><th scope="col">What</th>'
     body = "".join(line(*row) for row in rows)
     return f'<div class="lw-scroll"><table class="lw-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def alert_head(badges: Iterable[str], series: str, summary: str, *, level: int = 3) -> str:
+    """An alert's head: badges that are HTML already, the series as a heading, and what happened."""
+    return f'<div class="lw-head"><h{level} class="lw-series">{escape(series)}</h{level}>{"".join(badges)}</div><div class="lw-summary">{escape(summary)}</div>'
+
+
+def meter(value: float, threshold: float, unit: str) -> str:
+    """A value against the threshold that it is measured by, as a bar with a mark, and in words."""
+    top = max(value, threshold) * 1.08 or 1
+    said = f"{value:.3g}{unit}, {value / threshold:.1f} times the threshold of {threshold:.3g}{unit}"
+    return (
+        f'<div class="lw-meter" aria-hidden="true"><i style="--lw-share:{max(value, 0) / top:.4f}"></i><b style="--lw-share:{threshold / top:.4f}"></b></div>'
+        f'<div class="lw-detail">{escape(said)}</div>'
+    )
 
 
 def turn_url(turn_id: str, kept: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ EVIDENCE = "evidence"
 TURNS = "turns"
 TURN = "turn"
 SQL = "sql"
+ALERTS = "alerts"
 PIPELINE = "pipeline"
 _KEY = "_pages"
 

@@ -46,6 +46,9 @@ class DashboardSettings(Common, frozen=True, kw_only=True):
     max_places: Annotated[Positive, Meta(description="Pairs of route and tier drawn on Partials.")] = 16
     max_tools: Annotated[Positive, Meta(description="Tools drawn on Evidence.")] = 12
     max_hosts: Annotated[Positive, Meta(description="Hosts of sources listed on Evidence.")] = 15
+    max_firing: Annotated[Positive, Meta(description="Firing alerts named on the Overview.")] = 5
+    max_alerts: Annotated[Positive, Meta(description="Episodes listed on Alerts.")] = 60
+    max_series: Annotated[Positive, Meta(description="Series, silences and events of one alert that Alerts lists.")] = 100
     max_spans: Annotated[Positive, Meta(description="Spans drawn for one turn.")] = 400
     max_found: Annotated[Positive, Meta(description="Turns listed for a search.")] = 25
     max_sources: Annotated[Positive, Meta(description="Sources shown as cards for one turn.")] = 60

@@ -5,12 +5,14 @@ Pure. A value that is not known reads as an en dash, never as 0.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, tzinfo
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 NONE = "–"
 _SHORT_ID = 12
+_MARKUP = re.compile(r"[\\`*_{}\[\]<>()#+\-.!|:$~]")
 
 
 def duration(ms: float | None) -> str:
@@ -117,6 +119,11 @@ def host(url: str) -> str:
     except ValueError:
         name = url
     return name.removeprefix("www.")
+
+
+def plain(text: str) -> str:
+    """A text that Markdown shows as it stands: what it would read as markup is escaped."""
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def clipped(text: str, limit: int) -> str:

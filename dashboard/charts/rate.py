@@ -41,8 +41,16 @@ def top_of_scale(runs: Sequence[Sequence[Bucket]]) -> float:
     return nice_ceiling(max(_LEAST_TOP, peak * 1.15, min(max(uppers, default=0.0), peak * 1.6)))
 
 
-def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo, words: Words = PARTIAL) -> Chart:
+def partial_rate(
+    buckets: Sequence[Bucket],
+    palette: Palette,
+    tz: tzinfo,
+    words: Words = PARTIAL,
+    incidents: Sequence[tuple[int, int]] = (),
+) -> Chart:
     """Partial rate by bucket, or another share in other words. Every bucket of the window is given, those without turns too.
+
+    `incidents` are the ground behind it: beginning and end in milliseconds since 1970.
 
     Returns:
         A chart whose selection `zoom` is an interval of time.
@@ -59,7 +67,7 @@ def partial_rate(buckets: Sequence[Bucket], palette: Palette, tz: tzinfo, words:
     }
     mean_row = {"mean": mean, "said": f"window {text.share(mean)}", "end_ms": buckets[-1].end_ms}
     layers = [
-        *_steps(x, y, palette, buckets),
+        *_steps(x, y, palette, buckets, _ground(incidents, buckets)),
         {
             "data": values([mean_row]),
             "mark": {"type": "rule", "strokeDash": [2, 3], "color": palette.muted, "opacity": 0.9},
@@ -125,7 +133,15 @@ def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzin
     return Chart(spec, alt, [{"Route": route, **_reading(row)} for row in rows])
 
 
-def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, buckets: Sequence[Bucket]) -> list[Spec]:
+def _ground(incidents: Sequence[tuple[int, int]], buckets: Sequence[Bucket]) -> list[Row]:
+    first, last = buckets[0].start_ms, buckets[-1].end_ms
+    cut = [(max(start, first), min(end, last)) for start, end in incidents]
+    return [{"start_ms": start, "end_ms": end, "word": "alert"} for start, end in cut if start < end]
+
+
+def _steps(
+    scaled_x: Spec, scaled_y: Spec, palette: Palette, buckets: Sequence[Bucket], ground: Sequence[Row] = ()
+) -> list[Spec]:
     """Interval band, filled step, and the step's top edge; hollow and dashed where few turns stand behind it."""
     x2: Spec = {"field": "end_ms"}
     x, y = shared(scaled_x), shared(scaled_y)
@@ -139,6 +155,7 @@ def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, buckets: Sequence[B
             "mark": {"type": "point", "opacity": 0, "tooltip": False},
             "encoding": {"x": scaled_x, "y": {**scaled_y, "field": "zero"}},
         },
+        *_alert_layers(ground, x, palette),
         {
             "mark": {"type": "rect", "color": palette.neutral, "opacity": 0.13},
             "encoding": {"x": x, "x2": x2, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
@@ -177,6 +194,32 @@ def _steps(scaled_x: Spec, scaled_y: Spec, palette: Palette, buckets: Sequence[B
         {"transform": [{"filter": which}], "mark": mark, "encoding": encoding} for which, some, mark, encoding in styles if some
     ]
     return layers
+
+
+def _alert_layers(ground: Sequence[Row], x: Spec, palette: Palette) -> list[Spec]:
+    """The time of each alert as a ground with a word, so that its colour is not all it has."""
+    if not ground:
+        return []
+    return [
+        {
+            "data": values(ground),
+            "mark": {"type": "rect", "color": palette.error, "opacity": 0.08, "tooltip": False},
+            "encoding": {"x": x, "x2": {"field": "end_ms"}},
+        },
+        {
+            "data": values(ground),
+            "mark": {
+                "type": "text",
+                "align": "left",
+                "baseline": "top",
+                "dx": 4,
+                "dy": 3,
+                "fontSize": 11.5,
+                "color": palette.error,
+            },
+            "encoding": {"x": x, "y": {"value": 0}, "text": {"field": "word"}},
+        },
+    ]
 
 
 def _row(bucket: Bucket, top: float, tz: tzinfo) -> Row:

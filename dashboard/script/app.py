@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import filters, nav
-from dashboard.views import evidence, overview, partials, pipeline, sql, stages, turn, turns
+from dashboard.views import alerts, evidence, overview, partials, pipeline, sql, stages, turn, turns
 
 _PACKAGE = Path(nav.__file__).parent
 _ICON = (
@@ -30,6 +30,7 @@ PAGES = {
     nav.TURNS: st.Page(turns.page, title="Turns", url_path="turns"),
     nav.TURN: st.Page(turn.page, title="Turn", url_path="turn"),
     nav.SQL: st.Page(sql.page, title="SQL", url_path="sql"),
+    nav.ALERTS: st.Page(alerts.page, title="Alerts", url_path="alerts"),
     nav.PIPELINE: st.Page(pipeline.page, title="Pipeline", url_path="pipeline"),
 }
 nav.register(PAGES)

@@ -34,6 +34,7 @@ def page() -> None:
     refresh_s = window.head("Are people getting whole answers?")
     if window.nothing(refresh_s):
         return
+    panels.panel("alerts", "", _alerts, height_px=10, refresh_s=refresh_s)
     panels.panel("figures", "", _figures, height_px=170, refresh_s=refresh_s)
     panels.panel("rate", "Partial rate", _rate, height_px=240, refresh_s=refresh_s)
     panels.panel("routes", "Routes, worst first", _routes, height_px=150, refresh_s=refresh_s)
@@ -44,6 +45,18 @@ def page() -> None:
         panels.panel("sources", "Sources per answer", _sources, height_px=230, refresh_s=refresh_s)
         panels.panel("tools", "Tools called, and what came of it", _tools, height_px=160, refresh_s=refresh_s)
     panels.panel("turns", "Turns", _turns, height_px=300, refresh_s=refresh_s)
+
+
+def _alerts() -> None:
+    """What fires now, in a line each; nothing where nothing does."""
+    firing = data.fetch("alerts_firing", {"limit": settings().max_firing}).rows
+    for row in firing:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"alert-{row['alert_id']}"):
+            st.markdown(
+                f":{'red' if row['severity'] == 'page' else 'orange'}-badge[✕ {row['severity']}] {text.plain(row['summary'] or row['rule'])}",
+                width="content",
+            )
+            window.onward(nav.ALERTS, f"since {text.ago(row['since_at'], filters.now())}", {"alert": row["alert_id"]})
 
 
 def _figures() -> None:

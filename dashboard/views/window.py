@@ -20,6 +20,7 @@ from dashboard.components import linked_html
 from dashboard.markup import page_link, slice_table, turn_table
 from dashboard.palette import Palette, palette
 from dashboard.panels import DEMO, Empty
+from dashboard.settings import settings
 from dashboard.state import View
 
 Row = Mapping[str, Any]
@@ -128,7 +129,12 @@ def partial_rate() -> None:
         f"Turns that ended partial, abandoned or in error on our side, in steps of {step_said(view, factor)}. "
         f"Grey band: 95% interval. Drag across to zoom in." + few_said(buckets)
     )
-    zooming("rate", rate.partial_rate(buckets, colours(), filters.zone()), view)
+    incidents = [
+        tuple(round((at or filters.now()).timestamp() * 1000) for at in (row["since_at"], row["resolved_at"]))
+        for row in data.fetch_view("alert_spans", view, {"limit": settings().max_alerts}).rows
+    ]
+    drawn = rate.partial_rate(buckets, colours(), filters.zone(), incidents=[(first, last) for first, last in incidents])
+    zooming("rate", drawn, view)
 
 
 def zooming(name: str, drawn: Chart, view: View, **more: Any) -> None:

@@ -43,6 +43,7 @@ OTHERS = (
     ("stages", "/stages?window=6h", ".st-key-panel-box .lw-table"),
     ("evidence", "/evidence?window=6h", ".st-key-panel-hosts .lw-table"),
     ("pipeline", "/pipeline?window=6h", ".st-key-panel-gaps .lw-table"),
+    ("alerts", "/alerts?window=6h", ".st-key-panel-blind h3"),
     ("turns", "/turns?window=6h&pick=broken", ".lw-turns"),
     ("sql", "/sql?sql=" + quote("select route, count(*) as turns from turns group by route"), ".lw-result"),
 )

@@ -37,6 +37,29 @@ CREATE TABLE violations (
     turn_id VARCHAR, trace_id VARCHAR, ended_at TIMESTAMPTZ, rule VARCHAR, detail VARCHAR, route VARCHAR, service_name VARCHAR,
     service_version VARCHAR, service_instance VARCHAR
 );
+CREATE TABLE alerts (
+    alert_id VARCHAR, incident_id VARCHAR, rule VARCHAR, severity VARCHAR, role VARCHAR, state VARCHAR, scope VARCHAR, route VARCHAR,
+    model_tier VARCHAR, labels VARCHAR, since_at TIMESTAMPTZ, fired_at TIMESTAMPTZ, resolved_at TIMESTAMPTZ, why_resolved VARCHAR,
+    window_minutes INTEGER, turns BIGINT, broken BIGINT, expected DOUBLE, rate DOUBLE, rate_low DOUBLE, rate_high DOUBLE,
+    baseline DOUBLE, evidence DOUBLE, threshold DOUBLE, recovers_below DOUBLE, value DOUBLE, summary VARCHAR, explanation VARCHAR,
+    link VARCHAR
+);
+CREATE TABLE alert_events (
+    event_id VARCHAR, alert_id VARCHAR, incident_id VARCHAR, happened_at TIMESTAMPTZ, change VARCHAR, rule VARCHAR, severity VARCHAR,
+    role VARCHAR, route VARCHAR, model_tier VARCHAR, summary VARCHAR
+);
+CREATE TABLE alert_deliveries (
+    delivery_id VARCHAR, event_id VARCHAR, alert_id VARCHAR, incident_id VARCHAR, receiver VARCHAR, state VARCHAR,
+    queued_at TIMESTAMPTZ, due_at TIMESTAMPTZ, attempts INTEGER, delivered_at TIMESTAMPTZ, error VARCHAR, message VARCHAR
+);
+CREATE TABLE alert_series (
+    rule VARCHAR, scope VARCHAR, route VARCHAR, model_tier VARCHAR, minute TIMESTAMPTZ, state VARCHAR, turns BIGINT, broken BIGINT,
+    expected DOUBLE, baseline DOUBLE, evidence DOUBLE, threshold DOUBLE, window_minutes INTEGER, restlessness DOUBLE,
+    visible_15 DOUBLE, visible_60 DOUBLE, alert_id VARCHAR
+);
+CREATE TABLE alert_silences (
+    silence_id VARCHAR, rule VARCHAR, route VARCHAR, model_tier VARCHAR, starts_at TIMESTAMPTZ, ends_at TIMESTAMPTZ, comment VARCHAR
+);
 CREATE TABLE spans (
     trace_id VARCHAR, span_id VARCHAR, parent_span_id VARCHAR, turn_id VARCHAR, name VARCHAR, kind VARCHAR, status VARCHAR,
     status_message VARCHAR, started_at TIMESTAMPTZ, ended_at TIMESTAMPTZ, start_ns BIGINT, duration_ns BIGINT, duration_ms BIGINT,

@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pytest
 
-from dashboard.charts import evidence, latency, partials, pipeline, rate, result, sources, stages
+from dashboard.charts import alerts, evidence, latency, partials, pipeline, rate, result, sources, stages
 from dashboard.charts.base import Chart
 from dashboard.charts.waterfall import COMMIT_LABEL, waterfall
 from dashboard.palette import DARK, LIGHT, Palette
@@ -73,6 +73,21 @@ def heat_row(bucket: int | None, size: int | None, turns: int = 4) -> dict[str, 
 HEAT = [heat_row(None, None), heat_row(0, None), heat_row(0, 20), heat_row(0, -1)]
 
 
+def alert_row(**changed: Any) -> dict[str, Any]:
+    return {
+        "alert_id": "a1",
+        "rule": "partial_rate",
+        "severity": "page",
+        "scope": "route",
+        "route": "knowledge",
+        "model_tier": None,
+        "since_at": START,
+        "resolved_at": None,
+        "summary": "route knowledge: 12% broken",
+        **changed,
+    }
+
+
 def traces() -> list[Trace]:
     return [read_trace(span_rows(turn)) for turn in turns(300)]
 
@@ -103,6 +118,8 @@ def every_chart(palette: Palette) -> Iterator[Chart]:
     )
     yield sources.origins([{"origin": None, "sources": 4, "turns": 3}, {"origin": "tool", "sources": 3, "turns": 2}], palette)
     yield pipeline.received([{"bucket": 2, "turns": 4, "spans": 0}], VIEW, "turns", palette, UTC)
+    yield alerts.timeline([alert_row(), alert_row(resolved_at=START + timedelta(minutes=9))], VIEW, START, palette, UTC)
+    yield rate.partial_rate(run, palette, UTC, incidents=[(0, 90_000)])
     yield waterfall(traces()[0], palette)
 
 
@@ -316,3 +333,37 @@ def test_rate_in_other_words_says_them_everywhere() -> None:
     chart = rate.partial_rate(buckets((100, 9), (80, 1)), LIGHT, UTC, words)
     assert "artial" not in chart.alt + json.dumps(chart.rows) + json.dumps(chart.spec)
     assert "Share without a source" in chart.rows[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, "partial_rate: route knowledge"),
+        ({"route": None}, "partial_rate: all turns"),
+        ({"route": "", "model_tier": "fast"}, "partial_rate: route (none), tier fast"),
+        ({"route": None, "scope": "query", "rule": "slow"}, "slow"),
+    ],
+)
+def test_series_says_what_it_watches(changed: dict[str, Any], expected: str) -> None:
+    """A series without a route watches all of them, the empty one those turns that have none, and a rule of SQL whatever it counts."""
+    assert alerts.series_said(alert_row(**changed)) == expected
+
+
+def test_episode_is_drawn_within_the_window_and_wide_enough_to_be_seen() -> None:
+    """One that began before reaches to the edge; one of a moment has still a width; what fires reaches to now."""
+    rows = [
+        alert_row(since_at=START - timedelta(hours=3)),
+        alert_row(since_at=START, resolved_at=START + timedelta(seconds=1)),
+    ]
+    now = START + timedelta(minutes=30)
+    drawn = [row for row in data_rows(alerts.timeline(rows, VIEW, now, LIGHT, UTC).spec) if "alert_id" in row]
+    assert (drawn[0]["start_ms"], drawn[0]["end_ms"], drawn[0]["word"]) == (VIEW.start_ms, VIEW.start_ms + 1_800_000, "firing")
+    assert drawn[1]["end_ms"] - drawn[1]["start_ms"] == (VIEW.end_ms - VIEW.start_ms) // 250
+
+
+def test_alert_outside_of_the_window_is_no_ground() -> None:
+    """Its ground is cut at the window, and not drawn where nothing is left of it."""
+    run = buckets((100, 9), (80, 1))
+    spec = rate.partial_rate(run, LIGHT, UTC, incidents=[(-90_000, 30_000), (500_000, 900_000)]).spec
+    ground = [row for row in data_rows(spec) if row.get("word") == "alert"]
+    assert {(row["start_ms"], row["end_ms"]) for row in ground} == {(0, 30_000)}

@@ -42,6 +42,12 @@ def test_stored_text_never_becomes_markup() -> None:
         markup.agreement([(NASTY, NASTY, NASTY, NASTY, NASTY, "good")]),
         markup.tool_table([(NASTY, NASTY, NASTY, "good", NASTY)]),
         markup.turn_head(NASTY, []),
+        markup.link_table([{"a": NASTY, NASTY: NASTY}], [markup.page_link("turns", {"tool": NASTY}, NASTY)]),
+        markup.slice_table([(markup.page_link("turns", {}, NASTY), 0.5, 0.1, NASTY, NASTY, NASTY)], NASTY),
+        markup.result_table([NASTY, "turn_id"], [[NASTY, NASTY]], 1, {"route": NASTY}),
+        markup.trouble_table([(NASTY, NASTY, NASTY, "error", True)]),
+        markup.alert_head([], NASTY, NASTY),
+        markup.meter(3, 2, NASTY),
     ]
     assert not any("<script" in body for body in drawn)
 
@@ -75,3 +81,17 @@ def test_figures_stand_to_the_right() -> None:
     """A column of numbers is aligned, a column of words is not."""
     drawn = markup.table([{"Tool": "a", "Calls": "1,200"}, {"Tool": "b", "Calls": "–"}])
     assert drawn.count('class="lw-right"') == 3
+
+
+@pytest.mark.parametrize(("value", "words"), [(12.0, "2.0 times"), (3.0, "0.5 times"), (0.0, "0.0 times")])
+def test_meter_says_in_words_what_it_draws(value: float, words: str) -> None:
+    """The bar is hidden from those who cannot see it; the sentence has both numbers."""
+    drawn = markup.meter(value, 6.0, " nats")
+    assert words in drawn
+    assert "threshold of 6 nats" in drawn
+
+
+def test_dates_are_no_figures() -> None:
+    """A column of times reads from the left, though it begins with digits."""
+    assert "lw-right" not in markup.table([{"Ended": "29 Nov 03:00:00 to 29 Nov 03:10:00"}])
+    assert "lw-right" in markup.table([{"Turns": "29"}])

@@ -39,6 +39,7 @@ VALUES = {
     "box_start": START.isoformat(),
     "box_end": (START + timedelta(minutes=10)).isoformat(),
     "offset": 0,
+    "alert_id": "a1",
 }
 EXECUTED = [name for name in queries.names() if not name.startswith("show_")]
 
@@ -293,6 +294,74 @@ def test_gaps_count_what_is_missing(surface: duckdb.DuckDBPyConnection) -> None:
     at = (START + timedelta(minutes=1)).isoformat()
     surface.execute("INSERT INTO spans (turn_id, started_at, ended_at) VALUES ('1', ?::TIMESTAMPTZ, ?::TIMESTAMPTZ)", [at, at])
     assert run(surface, "gaps") == [{"turns": 4, "lost": 1, "recovered": 1, "of_spans": 1, "without_trace": 1, "open_now": 0}]
+
+
+def add_alert(
+    surface: duckdb.DuckDBPyConnection, alert_id: str, since: float, resolved: float | None, **columns: object
+) -> None:
+    ends = None if resolved is None else (START + timedelta(minutes=resolved)).isoformat()
+    columns = {
+        "alert_id": alert_id,
+        "rule": "partial_rate",
+        "severity": "page",
+        "role": "root",
+        "state": "firing" if resolved is None else "resolved",
+        "since_at": (START + timedelta(minutes=since)).isoformat(),
+        "fired_at": (START + timedelta(minutes=since + 3)).isoformat(),
+        "resolved_at": ends,
+        **columns,
+    }
+    surface.execute(f"INSERT INTO alerts ({', '.join(columns)}) VALUES ({', '.join(f'${name}' for name in columns)})", columns)
+
+
+def test_episodes_are_those_that_touch_the_window(surface: duckdb.DuckDBPyConnection) -> None:
+    """One that began before it and reaches into it counts, one that was over before it does not; what fires now stands first, whatever the window."""
+    add_alert(surface, "over", -90, -30)
+    add_alert(surface, "reaches in", -30, 5)
+    add_alert(surface, "within", 10, 20)
+    add_alert(surface, "after", 61, 90)
+    add_alert(surface, "fires", 120, None)
+    assert [row["alert_id"] for row in run(surface, "alerts", limit=9)] == ["fires", "within", "reaches in"]
+    assert [row["alert_id"] for row in run(surface, "alert_spans", limit=9)] == ["within", "reaches in"]
+
+
+def test_only_incidents_of_the_partial_rate_are_its_ground(surface: duckdb.DuckDBPyConnection) -> None:
+    """Neither a symptom, which has the same time, nor a rule that counts something else."""
+    add_alert(surface, "symptom", 1, 5, role="symptom")
+    add_alert(surface, "left", 1, 5, rule="client_left")
+    assert run(surface, "alert_spans") == []
+
+
+def test_firing_incidents_stand_pages_first(surface: duckdb.DuckDBPyConnection) -> None:
+    """One line an incident: its symptoms are not told again."""
+    add_alert(surface, "ticket", 5, None, severity="ticket")
+    add_alert(surface, "page", 1, None)
+    add_alert(surface, "symptom", 1, None, role="symptom")
+    add_alert(surface, "over", 1, 2)
+    assert [row["alert_id"] for row in run(surface, "alerts_firing")] == ["page", "ticket"]
+
+
+def test_event_that_nobody_was_told_is_listed_too(surface: duckdb.DuckDBPyConnection) -> None:
+    """With no receiver set an event has no delivery, and happened all the same."""
+    for event, minute in (("e1", 1), ("e2", 2)):
+        at = (START + timedelta(minutes=minute)).isoformat()
+        surface.execute(
+            "INSERT INTO alert_events (event_id, alert_id, happened_at, change) VALUES (?, 'a1', ?::TIMESTAMPTZ, 'fired')",
+            [event, at],
+        )
+    surface.execute("INSERT INTO alert_deliveries (event_id, alert_id, receiver, state) VALUES ('e2', 'a1', 'slack', 'dead')")
+    rows = [(row["event_id"], row["receiver"], row["state"]) for row in run(surface, "alert_told")]
+    assert rows == [("e1", None, None), ("e2", "slack", "dead")]
+
+
+def test_blindest_series_stands_first_and_one_without_turns_last(surface: duckdb.DuckDBPyConnection) -> None:
+    """No multiple that would show is blinder than any; a series without turns has nothing to see."""
+    for route, turns, visible in (("clear", 900, 2.0), ("dim", 90, 9.0), ("blind", 3, None), ("gone", 0, None)):
+        surface.execute(
+            "INSERT INTO alert_series (rule, route, turns, visible_60) VALUES ('partial_rate', ?, ?, ?)",
+            [route, turns, visible],
+        )
+    assert [row["route"] for row in run(surface, "alert_series")] == ["blind", "dim", "clear", "gone"]
 
 
 def test_page_of_turns_says_how_many_there_are(surface: duckdb.DuckDBPyConnection) -> None:

@@ -85,3 +85,9 @@ def test_host_of_anything_is_text() -> None:
     assert text.host("https://www.example.org/a") == "example.org"
     assert text.host("no url") == "no url"
     assert text.host("http://[bad") == "http://[bad"
+
+
+def test_plain_text_is_no_markup() -> None:
+    """What somebody else wrote is shown as it stands, without links, code, colours or headings."""
+    assert text.plain("[a](b) *c* :red[d]") == r"\[a\]\(b\) \*c\* \:red\[d\]"
+    assert text.plain("12% broken") == "12% broken"

@@ -15,6 +15,8 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
+from collector.alerts import http as alerting
+from collector.alerts.alerts import Alerts, Wanted
 from collector.db import http as upkeep
 from collector.derive.deriver import Deriver
 from collector.metrics import Metrics
@@ -89,6 +91,21 @@ class Parts:
         self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms, keep=keep_of(settings))
         self.deriver = Deriver(self.store, self.writer, settle_ms=settings.spans_settle_ms, max_traces=settings.spans_traces)
         self.receiver = receiver_of(settings, self.writer, self.metrics, stored=self.deriver.stored)
+        self.alerts = Alerts(
+            self.store,
+            self.writer,
+            self.metrics.registry,
+            Wanted(
+                objective=settings.alerts_objective,
+                settle_s=settings.alerts_settle_s,
+                rules_file=settings.alerts_rules,
+                alertmanager_url=settings.alerts_alertmanager_url,
+                webhook_url=settings.alerts_webhook_url,
+                webhook_secrets=settings.alerts_webhook_secrets,
+                slack_url=settings.alerts_slack_url,
+                dashboard_url=settings.dashboard_url,
+            ),
+        )
         self.surface = SqlSurface(
             self.store,
             concurrency=settings.sql_concurrency,
@@ -148,6 +165,7 @@ class Parts:
         self.receiver.draining = True
         self.receiver.close()
         self.deriver.close()
+        self.alerts.close()
         self.publisher.close()
         self.writer.close()
         self.surface.close()
@@ -170,6 +188,8 @@ def create_app(parts: Parts) -> Litestar:
                     max_streams=parts.settings.max_requests,
                 )
                 await server.start()
+            if parts.settings.alerts:
+                await parts.read(parts.alerts.start)
             yield
         finally:
             parts.receiver.draining = True
@@ -181,6 +201,7 @@ def create_app(parts: Parts) -> Litestar:
         *(otlp.traces, otlp.logs, otlp.metrics),
         *(sql.run_sql, sql.status, sql.live, sql.ready, sql.prometheus),
         *(upkeep.publish, upkeep.prune),
+        *(alerting.silence, alerting.end_silence, alerting.test),
     ]
     state = {
         "receiver": parts.receiver,
@@ -189,6 +210,7 @@ def create_app(parts: Parts) -> Litestar:
         "writer": parts.writer,
         "publisher": parts.publisher,
         "metrics": parts.metrics,
+        "alerts": parts.alerts,
         "read": parts.read,
         "lag_ms": parts.lag_ms,
         "started_at": parts.started_at,

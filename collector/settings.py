@@ -70,6 +70,29 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
         Positive, Meta(description="Largest SQL result in memory, in bytes; beyond it the answer is 413.")
     ] = 256 * MIB
     sql_timeout_ms: Annotated[Positive, Meta(description="Longest time of one SQL query, in milliseconds.")] = 30_000
+    alerts: Annotated[bool, Meta(description="Whether alerts are watched for.")] = True
+    alerts_settle_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=600,
+            description="How long behind its end a minute is judged, in seconds: what is sent late has come by then.",
+        ),
+    ] = 20
+    alerts_objective: Annotated[
+        float,
+        Meta(
+            gt=0, lt=1, description="Share of turns that are promised to end whole: what tickets about a burnt budget rest on."
+        ),
+    ] = 0.95
+    alerts_rules: Annotated[str, Meta(description="TOML file of rules of your own, see docs/alerts.md.")] = ""
+    alerts_alertmanager_url: Annotated[str, Meta(description="Alertmanager to tell, such as http://127.0.0.1:9093.")] = ""
+    alerts_webhook_url: Annotated[str, Meta(description="Address to send every change to, as a Standard Webhook.")] = ""
+    alerts_webhook_secrets: Annotated[
+        str, Meta(description="Secrets that sign webhooks (whsec_…), separated by commas; each of them signs.")
+    ] = ""
+    alerts_slack_url: Annotated[str, Meta(description="Incoming webhook of Slack, or of what reads the same.")] = ""
+    dashboard_url: Annotated[str, Meta(description="The dashboard, for links in messages.")] = "http://127.0.0.1:8501"
 
     @property
     def store_path(self) -> Path:

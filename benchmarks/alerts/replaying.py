@@ -1,4 +1,4 @@
-"""Our detector on a world, by the way that the collector takes: minutes read with its SQL, loaded, walked by its watch."""
+"""Our detector on a world, by the way that `lastword alerts replay` takes: minutes read with the collector's SQL, loaded, walked by its watch."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from benchmarks.alerts.scenarios import DAY, ORIGIN, WARM_UP_DAYS, Rows, stored
-from collector.alerts.detector import Detector
-from collector.alerts.minutes import counting, read_minutes
-from collector.alerts.watch import Watch
-
-PRIOR = 0.05
+from collector.alerts.evaluator import scans
+from collector.alerts.replay import Span, episodes
 
 
 class Page(Struct, frozen=True):
@@ -23,20 +20,12 @@ class Page(Struct, frozen=True):
 
 def scan(parts: Sequence[Rows]) -> list[Page]:
     """The pages of the scored days."""
+    minutes = max(len(part.n) for part in parts)
+    over = Span(ORIGIN, ORIGIN + WARM_UP_DAYS * DAY, ORIGIN + minutes - 1)
+    (rule,) = (rule for rule in scans(0.95) if rule.severity == "page")
     with stored(parts) as store:
-        minutes = max(len(part.n) for part in parts)
-        detector = Detector(PRIOR)
-        watch = Watch(detector, "partial_rate")
-        table = counting(read_minutes(store, ORIGIN, ORIGIN + minutes - 1), "broken")
-        detector.load(table, ORIGIN, ORIGIN + minutes - 1)
-        start = ORIGIN + WARM_UP_DAYS * DAY
-        watch.warm_up(start, ORIGIN)
-        for minute in range(start, ORIGIN + minutes, 120):
-            watch.advance(minute, min(minute + 119, ORIGIN + minutes - 1))
-        pages = [
+        return [
             Page(episode.fired - ORIGIN, None if episode.resolved is None else episode.resolved - ORIGIN)
-            for episode in watch.episodes
+            for episode in episodes(store, rule, over)
             if episode.root
         ]
-        detector.close()
-    return pages

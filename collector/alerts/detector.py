@@ -96,6 +96,11 @@ def threshold(series: int, base: float = 6.0) -> float:
     return base + 1.5 * math.log(max(1, series))
 
 
+def _bursts(window: int) -> int:
+    """How many bursts of a minute a window may hold that have nothing to do with each other."""
+    return 1 if window < 20 else 2 if window < 60 else 3 if window < 120 else 4
+
+
 class Detector:
     """The evidence over minutes that were loaded. `prior` is the rate that is taken for usual before anything is known. In one thread."""
 
@@ -104,9 +109,10 @@ class Detector:
         self._scopes = frozenset(scopes)
         self._connection = duckdb.connect(":memory:", config={"threads": "1", "autoinstall_known_extensions": "false"})
         self._connection.execute(_sql("tables"))
-        self._connection.executemany("INSERT INTO windows VALUES (?)", [[window] for window in WINDOWS])
+        self._connection.executemany("INSERT INTO windows VALUES (?, ?)", [[window, _bursts(window)] for window in WINDOWS])
         self._hours: tuple[int, int] | None = None
         self._leaves: set[tuple[str, str]] = set()
+        self._excluded: list[tuple[str, str, int, int]] = []
         self.series: list[Series] = []
 
     # --- what is known
@@ -152,15 +158,22 @@ class Detector:
 
     def exclude(self, excluded: Iterable[Excluded]) -> None:
         """Replaces the minutes that say nothing of what is usual. Hours that were counted already are counted anew at the next refresh, for as far as it reaches."""
-        self._connection.execute("DELETE FROM excluded")
         rows = [
-            [route, tier, one.first, one.last]
+            (route, tier, one.first, one.last)
             for one in excluded
-            for route, tier in self._leaves
+            for route, tier in sorted(self._leaves)
             if one.series.overlaps(Series("route_tier", route, tier))
         ]
-        if rows:
-            self._connection.executemany("INSERT INTO excluded VALUES (?, ?, ?, ?)", rows)
+        if rows == self._excluded:
+            return
+        self._excluded = rows
+        names = ("route", "tier", "first", "last")
+        table = pa.table({name: [row[place] for row in rows] for place, name in enumerate(names)}) if rows else None
+        self._connection.execute("DELETE FROM excluded")
+        if table is not None:
+            self._connection.register("incoming", table)
+            self._connection.execute("INSERT INTO excluded SELECT route, tier, first, last FROM incoming")
+            self._connection.unregister("incoming")
 
     def restart(self, series: Series, minute: int) -> None:
         """Windows of a series reach back no further than behind this minute."""

@@ -1,10 +1,10 @@
 -- Tables of the detector. Times are minutes, hours and days since 1970, as integers: arithmetic on them is exact, and joins on them are quick.
 CREATE TABLE minutes (minute BIGINT, route VARCHAR, tier VARCHAR, n BIGINT, k BIGINT);
 CREATE TABLE excluded (route VARCHAR, tier VARCHAR, first BIGINT, last BIGINT);
-CREATE TABLE hours (hour BIGINT, route VARCHAR, tier VARCHAR, n BIGINT, k BIGINT);
+CREATE TABLE hours (hour BIGINT, route VARCHAR, tier VARCHAR, n BIGINT, k DOUBLE);
 CREATE TABLE rates (hour BIGINT, route VARCHAR, tier VARCHAR, p0 DOUBLE, age BIGINT);
 CREATE TABLE blocks (day BIGINT, scope VARCHAR, route VARCHAR, tier VARCHAR, w BIGINT, deviation DOUBLE, variance DOUBLE, e2 DOUBLE, e DOUBLE);
 CREATE TABLE spreads (scope VARCHAR, route VARCHAR, tier VARCHAR, w BIGINT, phi DOUBLE);
 CREATE TABLE series (scope VARCHAR, route VARCHAR, tier VARCHAR);
 CREATE TABLE restarts (scope VARCHAR, route VARCHAR, tier VARCHAR, after BIGINT);
-CREATE TABLE windows (w BIGINT);
+CREATE TABLE windows (w BIGINT, bursts BIGINT);

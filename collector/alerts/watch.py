@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from msgspec import Struct
 
-from collector.alerts.detector import ANY, HISTORY_HOURS, REACH, Detector, Evidence, Excluded, Series, threshold
+from collector.alerts.detector import HISTORY_HOURS, REACH, Detector, Evidence, Excluded, Series, threshold
 
 STEP_HOURS = 2
 """Hours that are walked at once. What is usual in them depends on nothing that happens in them."""
@@ -142,7 +142,7 @@ class Watch:
         covers = [episode for episode in self.open if episode.covering and episode.series.overlaps(one.series)]
         kind, host = "fired", None
         if covers:
-            host = max(covers, key=lambda episode: episode.evidence.plain)
+            host = min(covers, key=lambda episode: (episode.fired, episode.id))
             rest = self.detector.evidence(
                 one.minute, one.minute, least=limit, only=[one.series], without=[episode.series for episode in covers]
             )
@@ -232,8 +232,3 @@ class Watch:
         border = minute - (HISTORY_HOURS + 48) * 60
         self.episodes = [episode for episode in self.episodes if episode.resolved is None or episode.resolved > border]
         self.detector.forget(minute - 3 * 1440)
-
-
-def label(part: str) -> str | None:
-    """A route or tier as it is shown: none where it may be any."""
-    return None if part == ANY else part

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,17 @@ import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lastword.cli.traffic import MAX_TURNS, Counts, Planned, Traffic, TrafficError, plan, read_arrivals, read_questions
+from lastword.cli.traffic import (
+    MAX_TURNS,
+    Counts,
+    Incident,
+    Planned,
+    Traffic,
+    TrafficError,
+    plan,
+    read_arrivals,
+    read_questions,
+)
 from lastword.client import AsyncTurnClient
 
 START_S = 120.0
@@ -37,6 +48,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--faults", type=click.FloatRange(0, 1), default=0.06, show_default=True, help="Share of turns that get a fault on purpose."
 )
+@click.option(
+    "--break", "broken", metavar="REGEX", help="An incident: cut the streams of the questions that this finds, for a while."
+)
+@click.option("--break-after", type=click.FloatRange(min=0), default=180, show_default=True, help="Seconds until it begins.")
+@click.option("--break-for", type=click.FloatRange(min=0), default=240, show_default=True, help="Seconds that it lasts.")
 @click.option(
     "--questions", "questions_path", type=_FILE, help="JSON lines with `question`, and `url` where the right source is known."
 )
@@ -61,6 +77,9 @@ def demo(
     turns: int,
     rate: float,
     faults: float,
+    broken: str | None,
+    break_after: float,
+    break_for: float,
     questions_path: Path | None,
     arrivals_path: Path | None,
     speed: float,
@@ -86,6 +105,7 @@ def demo(
             questions=read_questions(questions_path) if questions_path else None,
             arrivals=read_arrivals(arrivals_path, speed) if arrivals_path else None,
             lengths=not no_lengths,
+            incident=_incident(broken, break_after, break_for),
         )
     except TrafficError as error:
         raise click.ClickException(str(error)) from error
@@ -98,6 +118,15 @@ def demo(
                 json.dumps(counts.summary() | {"seconds": round(time.monotonic() - start, 1)}, indent=2) + "\n"
             )
     sys.exit(0 if counts.terminals == counts.planned else 1)
+
+
+def _incident(pattern: str | None, after_s: float, for_s: float) -> Incident | None:
+    if pattern is None:
+        return None
+    try:
+        return Incident(pattern=re.compile(pattern, re.IGNORECASE), after_s=after_s, for_s=for_s)
+    except re.error as error:
+        raise TrafficError(f"--break {pattern}: {error}") from error
 
 
 async def _run(url: str, api_key: str | None, planned: list[Planned], concurrency: int, console: Console) -> Counts:

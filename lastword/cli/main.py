@@ -15,6 +15,7 @@ _COMMANDS = {
     "sql": ("lastword.cli.sql", "Run a query over turns and spans."),
     "db": ("lastword.cli.programs", "Look after the store: info, check, prune, export, import, backup, generate."),
     "demo": ("lastword.cli.demo", "Send demo traffic, with faults."),
+    "alerts": ("lastword.cli.alerts", "See, silence, test and replay alerts."),
     "check": ("lastword.cli.check", "Check that a server keeps the turn contract."),
     "index": ("lastword.cli.programs", "Index a folder of documents to answer from."),
     "keys": ("lastword.cli.programs", "Make, list and revoke API keys; show usage."),

@@ -11,6 +11,7 @@ import csv
 import gzip
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -28,8 +29,9 @@ from lastword.urls import normalize_url
 MAX_TURNS = 1_000_000
 REJECTION_TRIES = 30
 FOLLOW_UP_SHARE = 0.15
+CUT = "cut_after_text"
 FAULTS = {
-    "cut_after_text": 5,
+    CUT: 5,
     "overloaded_before_text": 4,
     "overloaded_before_text:2": 2,
     "overloaded_before_text:always": 1,
@@ -55,6 +57,18 @@ class Planned(Struct, frozen=True, kw_only=True):
     metadata: dict[str, str] = field(default_factory=dict)
     expected_url: str | None = None
     follow_up: bool = False
+
+
+class Incident(Struct, frozen=True, kw_only=True):
+    """A time in which the streams of some questions are cut: from `after_s` on, for `for_s` seconds, those that the pattern finds."""
+
+    pattern: re.Pattern[str]
+    after_s: float
+    for_s: float
+
+    def strikes(self, question: str, at_s: float) -> bool:
+        """Whether a question at a time is one of them."""
+        return self.after_s <= at_s < self.after_s + self.for_s and self.pattern.search(question) is not None
 
 
 class Counts(Struct, kw_only=True):
@@ -166,8 +180,9 @@ def plan(
     questions: list[tuple[str, str | None]] | None = None,
     arrivals: list[tuple[float, int]] | None = None,
     lengths: bool = True,
+    incident: Incident | None = None,
 ) -> list[Planned]:
-    """`turns` questions at their times. Fewer where the arrivals are fewer."""
+    """`turns` questions at their times. Fewer where the arrivals are fewer. An incident comes on top of the faults."""
     own = questions is None
     pool = questions or [(question, None) for question in QUESTIONS]
     chosen = rng.sample(pool, turns) if turns <= len(pool) else [rng.choice(pool) for _ in range(turns)]
@@ -180,6 +195,8 @@ def plan(
         if rng.random() < faults:
             metadata["fault"] = rng.choices(list(FAULTS), weights=list(FAULTS.values()))[0]
         follow_up = own and rng.random() < FOLLOW_UP_SHARE
+        if incident is not None and incident.strikes(question, at_s):
+            metadata["fault"], follow_up = CUT, False
         planned.append(
             Planned(
                 at_s=at_s,

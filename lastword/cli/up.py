@@ -36,6 +36,7 @@ class Addresses:
             "LASTWORD_DASHBOARD_COLLECTOR_URL": self.collector,
             "LASTWORD_DASHBOARD_SERVICE_URL": self.service,
             "LASTWORD_SERVICE_DASHBOARD_URL": self.dashboard,
+            "LASTWORD_COLLECTOR_DASHBOARD_URL": self.dashboard,
             "LASTWORD_COLLECTOR_GRPC_PORT": str(self.grpc_port),
             **ports,
         }

@@ -1,0 +1,161 @@
+"""The detector and its episodes on counted minutes: no store, no clock."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from collector.alerts.detector import ALL, Detector, Series, threshold
+from collector.alerts.watch import Episode, Watch
+
+FIRST = 29_000_160 - 29_000_160 % 1440
+DAYS = 3
+START = FIRST + DAYS * 1440
+DOCS, CHAT = Series("route", route="docs"), Series("route", route="chat")
+
+
+def minutes(*, rate=0.02, n=200, length=1440, changed=(), routes=("chat", "docs"), seed=1):
+    """Minutes of two routes from FIRST on: `changed` has (route, first minute behind START, last, rate)."""
+    rng = np.random.default_rng(seed)
+    tables = []
+    count = DAYS * 1440 + length
+    for route in routes:
+        rates = np.full(count, rate)
+        for name, first, last, other in changed:
+            if name in (route, "*"):
+                rates[DAYS * 1440 + first : DAYS * 1440 + last + 1] = other
+        tables.append(
+            pa.table(
+                {
+                    "minute": FIRST + np.arange(count),
+                    "route": [route] * count,
+                    "tier": ["smart"] * count,
+                    "n": np.full(count, n),
+                    "k": rng.binomial(n, rates),
+                }
+            )
+        )
+    return pa.concat_tables(tables)
+
+
+def watching(table):
+    """A watch that has learned the days before START."""
+    detector = Detector(0.05)
+    detector.load(table, FIRST, START + 1440)
+    watch = Watch(detector, "partial_rate")
+    watch.warm_up(START, FIRST)
+    return watch
+
+
+def story(changes):
+    """Changes as they can be compared: minute behind START, kind, series."""
+    return [(change.minute - START, change.kind, change.episode.series) for change in changes]
+
+
+def test_series_are_named_once():
+    """A series with the same turns as a wider one is left out: here every turn has one tier."""
+    assert watching(minutes()).detector.series == [ALL, CHAT, DOCS]
+
+
+def test_calm_minutes_fire_nothing():
+    """Half a day at the usual rate."""
+    assert watching(minutes()).advance(START, START + 719) == []
+
+
+def test_a_route_that_breaks_is_one_incident_and_the_whole_its_symptom():
+    """The route fires within minutes; the whole joins; both end within minutes of the end."""
+    changes = watching(minutes(changed=[("docs", 60, 119, 0.3)])).advance(START, START + 239)
+    fired = [one for one in story(changes) if one[1] == "fired"]
+    assert [one[2] for one in fired] == [DOCS]
+    assert 60 < fired[0][0] <= 63
+    assert all(episode.why == "recovered" for episode in {change.episode.id: change.episode for change in changes}.values())
+    assert all(120 <= minute <= 128 for minute, kind, _ in story(changes) if kind == "resolved")
+
+
+def test_a_fault_of_everything_is_one_page():
+    """All routes break: the whole fires first, and its routes are symptoms."""
+    changes = watching(minutes(changed=[("*", 60, 119, 0.2)])).advance(START, START + 239)
+    assert [one[1:] for one in story(changes) if one[1] == "fired"] == [("fired", ALL)]
+    assert len({change.episode.incident for change in changes}) == 1
+
+
+def test_a_route_that_follows_in_minutes_widens_the_incident():
+    """First one route, five minutes later the other: what the other breaks is no second page where the whole tells it."""
+    changes = watching(minutes(changed=[("docs", 60, 119, 0.3), ("chat", 63, 119, 0.3)])).advance(START, START + 118)
+    kinds = [kind for _, kind, _ in story(changes)]
+    assert kinds.count("fired") <= 2
+    assert "resolved" not in kinds
+
+
+@pytest.mark.parametrize("rate", [0.5, 1.0])
+def test_one_minute_alone_fires_nothing(rate):
+    """A burst of a minute, and another one an hour later."""
+    changed = [("*", 60, 60, rate), ("*", 110, 110, rate)]
+    assert watching(minutes(changed=changed)).advance(START, START + 239) == []
+
+
+def test_traffic_that_moves_to_a_worse_route_fires_nothing():
+    """The whole breaks more because the turns took another route, each of which is as it was."""
+    rng = np.random.default_rng(3)
+    tables = []
+    for route, rate, before, after in (("chat", 0.01, 180, 20), ("docs", 0.1, 20, 180)):
+        n = np.full(DAYS * 1440 + 240, before)
+        n[DAYS * 1440 + 60 :] = after
+        columns = {"minute": FIRST + np.arange(len(n)), "n": n, "k": rng.binomial(n, rate)}
+        tables.append(pa.table(columns | {"route": [route] * len(n), "tier": ["smart"] * len(n)}))
+    assert watching(pa.concat_tables(tables)).advance(START, START + 239) == []
+
+
+def test_a_silent_episode_ends():
+    """No turns any more: the episode ends an hour later, and says so."""
+    table = minutes(changed=[("*", 60, 79, 0.3)])
+    table = table.filter(pa.compute.less(table["minute"], START + 80))
+    changes = watching(table).advance(START, START + 239)
+    ends = [change for change in changes if change.kind == "resolved"]
+    assert {change.episode.why for change in ends} == {"silent"}
+    assert {change.minute - START for change in ends} == {79 + 60}
+
+
+@pytest.mark.parametrize("cut", [61, 63, 90, 121, 180])
+def test_minute_by_minute_and_after_a_restart_is_the_same_story(cut):
+    """Whether minutes are walked at once, one by one, or by two processes: the same episodes at the same minutes."""
+    table = minutes(changed=[("docs", 60, 119, 0.3), ("*", 150, 170, 0.2)])
+    whole = story(watching(table).advance(START, START + 239))
+    first = watching(table)
+    told = [one for minute in range(START, START + cut) for one in story(first.advance(minute, minute, least=0.0))]
+    second = Watch(Detector(0.05), "partial_rate")
+    second.detector.load(table, FIRST, START + 1440)
+    second.restore([copy(episode) for episode in first.episodes])
+    second.warm_up(START + cut, FIRST)
+    told += story(second.advance(START + cut, START + 239))
+    assert told == whole
+
+
+def copy(episode):
+    """An episode as a store gives it back: without what only the process knew."""
+    values = {name: getattr(episode, name) for name in Episode.__struct_fields__}
+    return Episode(**values | {"latest": None})
+
+
+def test_what_is_usual_follows_the_hour_and_not_the_incident():
+    """After an incident of hours the baseline is what it was."""
+    watch = watching(minutes(changed=[("docs", 60, 240, 0.3)]))
+    before = watch.detector.counts(START, START + 59)[DOCS]
+    watch.advance(START, START + 1000)
+    after = watch.detector.counts(START + 900, START + 959)[DOCS]
+    assert after.e / after.n == pytest.approx(before.e / before.n, rel=0.15)
+
+
+def test_a_new_route_is_judged_by_what_is_usual_elsewhere():
+    """A route that was never seen fires where it breaks far more than the others, and not where it breaks like them."""
+    for rate, fires in ((0.02, False), (0.4, True)):
+        old = minutes(routes=("chat", "docs"))
+        new = minutes(routes=("news",), rate=rate, seed=5)
+        new = new.filter(pa.compute.greater_equal(new["minute"], START + 100))
+        changes = watching(pa.concat_tables([old, new])).advance(START, START + 160)
+        assert any(kind == "fired" for _, kind, _ in story(changes)) is fires
+
+
+def test_more_series_ask_for_more_evidence():
+    """The budget of false pages is one for all of them."""
+    assert threshold(1) == 6.0
+    assert threshold(40) == pytest.approx(6.0 + 1.5 * np.log(40))

@@ -182,5 +182,5 @@ class Writer:
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     """Rows as columns; a column that a row does not have is null."""
-    columns = [pa.array([row.get(field.name) for row in rows], field.type) for field in schema]
+    columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in zip(schema.names, schema.types, strict=True)]
     return pa.Table.from_arrays(columns, schema=schema)

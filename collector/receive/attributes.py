@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 MAX_DEPTH = 8
 MAX_ITEMS = 1024
+MEMO_ENTRIES = 50_000
+MEMO_BYTES = 256
+"""An attribute that is longer is not remembered."""
 
 
 class AttributeLimits(Struct, frozen=True):
@@ -52,3 +55,41 @@ def plain_attributes(attributes: Iterable[KeyValue], limits: AttributeLimits) ->
 def as_json(value: Any) -> str:
     """JSON text; numbers that JSON does not know (NaN, infinities) become null."""
     return msgspec.json.encode(value).decode()
+
+
+class Memo:
+    """Attributes that were seen lately, by their bytes: what each is, and how it stands in JSON. Bounded: it forgets everything when it is full. Any thread.
+
+    `meant` are the names whose values somebody reads; of all others the text is enough.
+    """
+
+    def __init__(self, limits: AttributeLimits, meant: Collection[str]) -> None:
+        self.limits = limits
+        self._meant = meant
+        self._seen: dict[bytes, tuple[str, str, bool, Any]] = {}
+
+    def read(self, attributes: Sequence[bytes]) -> tuple[dict[str, Any], str]:
+        """Serialized attributes: those that are meant, as plain values; and all of them, the first `limits.count`, as JSON text.
+
+        Raises:
+            DecodeError: one of them is no `KeyValue`.
+        """
+        seen = self._seen
+        wanted: dict[str, Any] = {}
+        texts: dict[str, str] = {}
+        for raw in attributes if len(attributes) <= self.limits.count else attributes[: self.limits.count]:
+            name, text, meant, value = seen.get(raw) or self._read(raw)
+            texts[name] = text
+            if meant:
+                wanted[name] = value
+        return wanted, "{" + ",".join(texts.values()) + "}"
+
+    def _read(self, raw: bytes) -> tuple[str, str, bool, Any]:
+        item = KeyValue.FromString(raw)
+        value = plain_value(item.value, self.limits)
+        known = (item.key, f"{as_json(item.key)}:{as_json(value)}", item.key in self._meant, value)
+        if len(raw) <= MEMO_BYTES:
+            if len(self._seen) >= MEMO_ENTRIES:
+                self._seen.clear()
+            self._seen[raw] = known
+        return known

@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import msgspec
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collector.receive.lazy import LazyRequest
 from collector.receive.weight import MAX_PARTS, heavy_json, heavy_protobuf
 
 PROTOBUF = "application/x-protobuf"
@@ -52,6 +54,22 @@ def parse(encoding: str, kind: type[M], body: bytes) -> M:
     except (DecodeError, ParseError, msgspec.MsgspecError, UnicodeError, RecursionError, ValueError, TypeError) as error:
         raise Undecodable(str(error)[:300] or type(error).__name__) from error
     return message
+
+
+def parse_spans(encoding: str, body: bytes) -> Any:
+    """A body of spans: a `LazyRequest` where it is protobuf, else an `ExportTraceServiceRequest`.
+
+    Raises:
+        TooHeavy, Undecodable: as `parse`.
+    """
+    if encoding != PROTOBUF:
+        return parse(encoding, ExportTraceServiceRequest, body)
+    if heavy_protobuf(body, ExportTraceServiceRequest.DESCRIPTOR):
+        raise TooHeavy(_HEAVY)
+    try:
+        return LazyRequest.FromString(body)
+    except DecodeError as error:
+        raise Undecodable(str(error)[:300] or type(error).__name__) from error
 
 
 def render(encoding: str, message: Message) -> bytes:

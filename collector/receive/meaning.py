@@ -40,6 +40,8 @@ def _index(*, events: bool) -> dict[str, tuple[_Ranked, ...]]:
 
 
 _ATTRIBUTES, _EVENTS = _index(events=False), _index(events=True)
+MEANT = frozenset({*_ATTRIBUTES, PENDING_NAME})
+"""Names of attributes that `meaning` reads."""
 COLUMNS = tuple(dict.fromkeys(alias.column for alias in ALIASES))
 
 

@@ -20,13 +20,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.metrics import Metrics
-from collector.receive.attributes import AttributeLimits
-from collector.receive.encodings import TooHeavy, Undecodable, parse
+from collector.receive.attributes import AttributeLimits, Memo
+from collector.receive.encodings import TooHeavy, Undecodable, parse, parse_spans
 from collector.receive.records import record_rows
-from collector.receive.spans import span_rows
+from collector.receive.spans import READ, span_rows
 from collector.receive.tokens import Tokens
 from collector.store.store import StoreError
 from collector.writer import Batch, QueueFull, Rows, Writer
@@ -85,7 +85,7 @@ class Receiver:
         self._writer = writer
         self._stored = stored
         self._metrics = metrics
-        self._limits = limits
+        self._memo = Memo(limits, READ)
         self._max_content_chars = max_content_chars
         self.max_body_bytes = max_body_bytes
         self._tokens = tokens
@@ -158,7 +158,7 @@ class Receiver:
 
     def _traces(self, encoding: str, body: bytes) -> _Decoded:
         """Spans."""
-        rows, rejected = span_rows(parse(encoding, ExportTraceServiceRequest, body), self._limits)
+        rows, rejected = span_rows(parse_spans(encoding, body), self._memo)
         answer = ExportTraceServiceResponse()
         if rejected:
             answer.partial_success.rejected_spans = len(rejected)

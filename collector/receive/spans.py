@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 
-from collector.receive.attributes import AttributeLimits, as_json, plain_attributes
-from collector.receive.meaning import meaning
+from collector.receive.attributes import AttributeLimits, Memo, as_json, plain_attributes
+from collector.receive.lazy import LazyRequest
+from collector.receive.meaning import MEANT, meaning
 from collector.writer import Row
 from lastword import names
 
@@ -21,58 +23,75 @@ MAX_PROBLEMS = 100
 
 _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
+READ = MEANT | {names.TURN_ID}
+"""Names of attributes that a row is made of."""
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
+_REMOTE_PARENT = int(SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 
 
-def span_rows(request: ExportTraceServiceRequest, limits: AttributeLimits) -> tuple[list[Row], list[str]]:
-    """The rows of a request, and why each rejected span was rejected."""
+def span_rows(request: Any, memo: Memo) -> tuple[list[Row], list[str]]:
+    """The rows of a request, lazy or not, and why each rejected span was rejected. Attributes are looked up in a memo, which also bounds them."""
+    if isinstance(request, ExportTraceServiceRequest):
+        request = LazyRequest.FromString(request.SerializeToString())
     rows: list[Row] = []
     rejected: list[str] = []
     for resource in request.resource_spans:
-        service = str(plain_attributes(resource.resource.attributes, limits).get("service.name", "")) or None
+        service = str(plain_attributes(resource.resource.attributes, memo.limits).get("service.name", "")) or None
         for scope in resource.scope_spans:
+            scope_name = scope.scope.name or None
             for span in scope.spans:
-                problem = _problem(span)
-                if problem:
+                try:
+                    rows.append(_row(span, service, scope_name, memo))
+                except (_Unfit, DecodeError) as error:
+                    problem = f"span {span.name[:80]!r}: {error or 'an attribute cannot be decoded'}"
                     rejected.append(problem if len(rejected) < MAX_PROBLEMS else "another one")
-                else:
-                    rows.append(_row(span, service, scope.scope.name or None, limits))
     return rows, rejected
 
 
-def _problem(span: Span) -> str | None:
-    if len(span.trace_id) != 16 or not any(span.trace_id):
-        return f"span {span.name[:80]!r}: trace id of {len(span.trace_id)} bytes; 16 that are not all zero are expected"
-    if len(span.span_id) != 8 or not any(span.span_id):
-        return f"span {span.name[:80]!r}: span id of {len(span.span_id)} bytes; 8 that are not all zero are expected"
-    if not 0 < span.start_time_unix_nano <= MAX_NS or not 0 < span.end_time_unix_nano <= MAX_NS:
-        return f"span {span.name[:80]!r}: start or end is missing or out of range"
-    if span.end_time_unix_nano < span.start_time_unix_nano:
-        return f"span {span.name[:80]!r}: it ends before it starts"
-    return None
+class _Unfit(Exception):
+    """A span cannot be stored."""
 
 
-def _row(span: Span, service: str | None, scope: str | None, limits: AttributeLimits) -> Row:
-    attributes = plain_attributes(span.attributes, limits)
+def _check(trace_id: bytes, span_id: bytes, start_ns: int, end_ns: int) -> None:
+    if len(trace_id) != 16 or trace_id == _NO_TRACE:
+        raise _Unfit(f"trace id of {len(trace_id)} bytes; 16 that are not all zero are expected")
+    if len(span_id) != 8 or span_id == _NO_SPAN:
+        raise _Unfit(f"span id of {len(span_id)} bytes; 8 that are not all zero are expected")
+    if not 0 < start_ns <= MAX_NS or not 0 < end_ns <= MAX_NS:
+        raise _Unfit("start or end is missing or out of range")
+    if end_ns < start_ns:
+        raise _Unfit("it ends before it starts")
+
+
+def _row(span: Any, service: str | None, scope: str | None, memo: Memo) -> Row:
+    """The row of a span of a `LazyRequest`. Every field is read once: reading is most of the work."""
+    trace_id, span_id = span.trace_id, span.span_id
+    start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
+    _check(trace_id, span_id, start_ns, end_ns)
+    attributes, text = memo.read(span.attributes)
     turn_id = attributes.get(names.TURN_ID)
-    events = list(_events(span.events, limits))
+    events = list(_events(span.events, memo.limits))
+    links, status = span.links, span.status
     return {
-        "trace_id": span.trace_id.hex(),
-        "span_id": span.span_id.hex(),
+        "trace_id": trace_id.hex(),
+        "span_id": span_id.hex(),
         "parent_span_id": span.parent_span_id.hex() or None,
         "turn_id": turn_id if isinstance(turn_id, str) else None,
         "name": span.name[:MAX_NAME_CHARS],
         "kind": _name_of(_KINDS, span.kind),
-        "status": _name_of(_STATUSES, span.status.code),
-        "status_message": span.status.message[: limits.chars] or None,
-        "start_ns": span.start_time_unix_nano,
-        "duration_ns": span.end_time_unix_nano - span.start_time_unix_nano,
+        "status": _name_of(_STATUSES, status.code),
+        "status_message": status.message[: memo.limits.chars] or None,
+        "start_ns": start_ns,
+        "duration_ns": end_ns - start_ns,
         "service_name": service,
         "scope_name": scope,
-        "attributes": as_json(attributes),
-        "events": as_json(events),
-        "links": as_json([{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in span.links[:MAX_EVENTS]]),
-        "remote_parent": bool(span.flags & SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK),
-        **meaning(attributes, events, span.start_time_unix_nano),
+        "attributes": text,
+        "events": as_json(events) if events else "[]",
+        "links": as_json([{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in links[:MAX_EVENTS]])
+        if links
+        else "[]",
+        "remote_parent": bool(span.flags & _REMOTE_PARENT),
+        **meaning(attributes, events, start_ns),
     }
 
 

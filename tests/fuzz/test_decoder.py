@@ -6,12 +6,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collector.receive.attributes import AttributeLimits
-from collector.receive.encodings import JSON, PROTOBUF, TooHeavy, Undecodable, parse
+from collector.receive.attributes import AttributeLimits, Memo
+from collector.receive.encodings import JSON, PROTOBUF, TooHeavy, Undecodable, parse, parse_spans
 from collector.receive.records import record_rows
-from collector.receive.spans import span_rows
+from collector.receive.spans import READ, span_rows
 from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS
 from collector.writer import _table
 from tests.integration.collector.test_receive import as_otlp_json, rich_request
@@ -56,7 +55,7 @@ def test_mutated_request_becomes_rows_or_is_refused(seed, mutations):
         body = body[:at] + piece + body[at + cut :]
     try:
         if signal == "traces":
-            rows, _ = span_rows(parse(encoding, ExportTraceServiceRequest, body), LIMITS)
+            rows, _ = span_rows(parse_spans(encoding, body), Memo(LIMITS, READ))
             _table(rows, SPANS)
         else:
             found, _, _ = record_rows(parse(encoding, ExportLogsServiceRequest, body), 100)

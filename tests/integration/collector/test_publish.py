@@ -189,15 +189,15 @@ from collector.store.segments import Folder
 from collector.store.store import Store
 from collector.writer import Rows
 from tests.support.otlp import spans
-from collector.receive.attributes import AttributeLimits
-from collector.receive.spans import span_rows
+from collector.receive.attributes import AttributeLimits, Memo
+from collector.receive.spans import READ, span_rows
 import threading
 
 folder, step = sys.argv[1:]
 parts = Parts(CollectorSettings(data_dir=folder, publish_ms=3_600_000, commit_wait_ms=0, spans_days=0))
 for n in range(2):
     committed = threading.Event()
-    rows, _ = span_rows(spans(40), AttributeLimits(10, 100))
+    rows, _ = span_rows(spans(40), Memo(AttributeLimits(10, 100), READ))
     parts.writer.submit(Rows(spans=rows), lambda error: committed.set())
     assert committed.wait(20)
     if n == 0:

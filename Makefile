@@ -8,7 +8,7 @@ JOBS ?= 3
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench bench-service fuzz docs screenshots lock clean
+.PHONY: help up demo test check format e2e bench bench-service bench-collector fuzz docs screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ bench: $(VENV)/.dev ## Run the retrieval and replay benchmark (needs the data fi
 
 bench-service: $(VENV)/.dev ## Measure how fast the service streams, beside other ways to do it (about 8 minutes)
 	$(BIN)/python -m benchmarks.service $(ARGS)
+
+bench-collector: $(VENV)/.dev ## Measure how fast spans are taken, kept and found, beside a plain way, Phoenix and MLflow
+	$(BIN)/python -m benchmarks.collector $(ARGS)
 
 fuzz: $(VENV)/.dev ## Ask the service at random for ten minutes, after its own OpenAPI document (ARGS="--seconds 60")
 	$(BIN)/python -m tests.fuzz $(ARGS)

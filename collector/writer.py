@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeAlias, TypeVar
 
@@ -182,5 +182,11 @@ class Writer:
 
 def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     """Rows as columns; a column that a row does not have is null."""
-    columns = [pa.array([row.get(name) for row in rows], kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    names = schema.names
+    whole = tuple(names)
+    if all(tuple(row) == whole for row in rows):
+        values: Iterable[Sequence[Any]] = zip(*(row.values() for row in rows), strict=True)
+    else:
+        values = ([row.get(name) for row in rows] for name in names)
+    columns = [pa.array(column, kind) for column, kind in zip(values, schema.types, strict=True)]
     return pa.Table.from_arrays(columns, schema=schema)

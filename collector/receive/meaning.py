@@ -47,6 +47,8 @@ COLUMNS = tuple(dict.fromkeys(alias.column for alias in ALIASES))
 
 def meaning(attributes: Mapping[str, Any], events: Sequence[Mapping[str, Any]], start_ns: int) -> dict[str, Any]:
     """The columns that attributes and events fill, and whether the span is pending. Columns without a value are left out."""
+    if not events and MEANT.isdisjoint(attributes):
+        return {}  # most spans are stages, and say nothing of a model
     best: dict[str, tuple[int, Any]] = {}
     for name in _ATTRIBUTES.keys() & attributes.keys():
         for rank, alias in _ATTRIBUTES[name]:

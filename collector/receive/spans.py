@@ -12,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 from collector.receive.attributes import AttributeLimits, Memo, as_json, plain_attributes
 from collector.receive.lazy import LazyRequest
 from collector.receive.meaning import MEANT, meaning
+from collector.store.tables import SPANS
 from collector.writer import Row
 from lastword import names
 
@@ -25,6 +26,8 @@ _KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 _STATUSES = ("UNSET", "OK", "ERROR")
 READ = MEANT | {names.TURN_ID}
 """Names of attributes that a row is made of."""
+_BLANK = dict.fromkeys(SPANS.names)
+"""A row has every column, in their order: so the writer can turn rows into columns without looking for them."""
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _REMOTE_PARENT = int(SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 
@@ -73,6 +76,7 @@ def _row(span: Any, service: str | None, scope: str | None, memo: Memo) -> Row:
     events = list(_events(span.events, memo.limits))
     links, status = span.links, span.status
     return {
+        **_BLANK,
         "trace_id": trace_id.hex(),
         "span_id": span_id.hex(),
         "parent_span_id": span.parent_span_id.hex() or None,

@@ -23,6 +23,21 @@ export default function ({ data, parentElement, setTriggerValue }) {
     body.dataset.html = data;
     body.innerHTML = data;
   }
+  // What scrolls can be reached with the keyboard; what does not is no stop on the way.
+  const reach = () => body.querySelectorAll(".lw-scroll").forEach((box) => {
+    if (box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1) {
+      box.tabIndex = 0;
+      box.setAttribute("role", "group");
+      box.setAttribute("aria-label", "table that scrolls");
+    } else {
+      box.removeAttribute("tabindex");
+      box.removeAttribute("role");
+      box.removeAttribute("aria-label");
+    }
+  });
+  if (!body.watched) body.watched = new ResizeObserver(reach);
+  body.watched.observe(body);
+  reach();
   body.onclick = (event) => {
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const row = event.target.closest("tr");

@@ -62,6 +62,11 @@ def table(rows: Sequence[Row], *, classes: str = "", figures: Collection[str] = 
     return f'<div class="lw-scroll"><table class="lw-table {classes}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def tall(body: str) -> str:
+    """HTML in a frame that scrolls, because it is longer than its place."""
+    return f'<div class="lw-scroll lw-tall">{body}</div>'
+
+
 def _is_figure(value: object) -> bool:
     said = str(value)
     day = said[2:3] == " " and said[3:6].isalpha() and said[3:4].isupper()
@@ -123,7 +128,7 @@ def result_table(columns: Sequence[str], rows: Sequence[Sequence[str]], turn_at:
 
     body = "".join("<tr>" + "".join(cell(place, value) for place, value in enumerate(row)) + "</tr>" for row in rows)
     rows_lead = " lw-rows" if turn_at is not None else ""
-    return f'<div class="lw-scroll" tabindex="0" role="region" aria-label="Result"><table class="lw-table lw-result{rows_lead}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return f'<div class="lw-scroll"><table class="lw-table lw-result{rows_lead}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def trouble_table(rows: Sequence[tuple[str, str, str, str, bool]]) -> str:

@@ -34,7 +34,7 @@ class Palette(Struct, frozen=True, kw_only=True):
 
 
 LIGHT = Palette(
-    text="#1f2430",
+    text="#12161e",
     muted="#5b6270",
     faint="#9aa1ad",
     grid="#e8eaee",

@@ -44,7 +44,7 @@ def panel(
     def draw() -> None:
         with st.container(key=f"panel-{key}", gap="xsmall"):
             if heading:
-                st.markdown(f"### {heading}", anchors=False)
+                st.markdown(f"## {heading}", anchors=False)
             if note:
                 st.caption(note)
             guarded(key, body, height_px)
@@ -70,7 +70,7 @@ def nothing(empty: Empty) -> None:
     with st.container(border=True, key=None, gap="xsmall"):
         st.markdown(empty.why)
         if empty.command:
-            st.code(empty.command, language="bash")
+            st.code(empty.command, language="bash", wrap_lines=True)
 
 
 def failed(key: str, error: Exception) -> None:

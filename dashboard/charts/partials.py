@@ -342,17 +342,22 @@ def where(rows: Sequence[Row], palette: Palette) -> Chart:
         for thin in (True, False)
         if any(row["thin"] is thin for row in drawn)
     ]
+    compared: list[Spec] = []
+    if any(row["was"] is not None for row in drawn):
+        compared.append(
+            {
+                "transform": [{"filter": "isValid(datum.was)"}],
+                "mark": _diamond(palette),
+                "encoding": {"x": {**x, "field": "was"}, "y": y, "tooltip": tips},
+            }
+        )
     layers: list[Spec] = [
         {
             "mark": {"type": "rule", "strokeWidth": 6, "opacity": 0.28, "color": palette.broken, "strokeCap": "round"},
             "encoding": {"x": x, "x2": {"field": "high"}, "y": y, "tooltip": tips},
         },
         *dots,
-        {
-            "transform": [{"filter": "isValid(datum.was)"}],
-            "mark": _diamond(palette),
-            "encoding": {"x": {**x, "field": "was"}, "y": y, "tooltip": tips},
-        },
+        *compared,
         _end_text(drawn, x, y, palette),
     ]
     spec = top_level({"data": values(drawn), "layer": layers}, height=max(1, len(drawn)) * ROW_PX)

@@ -47,23 +47,29 @@ def stage_latency(rows: Sequence[Row], palette: Palette) -> Chart:
         "scale": {"domain": list(palette.phases), "range": list(palette.phases.values())},
         "legend": None,
     }
+    # A layer that its filter leaves empty is a picture without a name.
+    compared: list[Spec] = []
+    if any(row["was"] is not None for row in drawn):
+        compared.append(
+            {
+                "mark": {
+                    "type": "point",
+                    "shape": "diamond",
+                    "size": 54,
+                    "filled": False,
+                    "strokeWidth": 1.4,
+                    "color": palette.muted,
+                },
+                "transform": [{"filter": "isValid(datum.was)"}],
+                "encoding": {"x": {**x, "field": "was"}, "y": y, "tooltip": tips},
+            }
+        )
     layers = [
         {
             "mark": {"type": "bar", "height": 8, "opacity": 0.45, "cornerRadius": 4},
             "encoding": {"x": x, "x2": {"field": "p95"}, "y": y, "color": colour, "tooltip": tips},
         },
-        {
-            "mark": {
-                "type": "point",
-                "shape": "diamond",
-                "size": 54,
-                "filled": False,
-                "strokeWidth": 1.4,
-                "color": palette.muted,
-            },
-            "transform": [{"filter": "isValid(datum.was)"}],
-            "encoding": {"x": {**x, "field": "was"}, "y": y, "tooltip": tips},
-        },
+        *compared,
         {
             "mark": {"type": "point", "shape": "circle", "size": 60, "filled": True, "opacity": 1},
             "encoding": {"x": x, "y": y, "color": colour, "tooltip": tips},

@@ -224,9 +224,9 @@ def _episode() -> None:
             st.rerun()
     left, right = st.columns(2, gap="large")
     with left:
-        st.markdown("#### Evidence against threshold", anchors=False)
+        st.markdown("### Evidence against threshold", anchors=False)
         _measured(row)
-        st.markdown("#### Who was told", anchors=False)
+        st.markdown("### Who was told", anchors=False)
         _told(row)
     with right:
         _explained(row)
@@ -277,7 +277,7 @@ def _delivery(each: Row) -> str:
 
 
 def _explained(row: Row) -> None:
-    st.markdown("#### What was different", anchors=False)
+    st.markdown("### What was different", anchors=False)
     if not row["explanation"]:
         st.caption("This alert has no explanation: it is a symptom of another, or a rule of SQL.")
         return
@@ -297,7 +297,7 @@ def _explained(row: Row) -> None:
         ]
         show(markup.table(shifts), key="episode-reasons")
     if explained.traces:
-        st.markdown("#### Turns to look at", anchors=False)
+        st.markdown("### Turns to look at", anchors=False)
         listed = [
             {"Turn": each.turn_id, "Route": each.route or text.NONE, "Reason": each.reason or text.NONE}
             for each in explained.traces
@@ -379,7 +379,7 @@ def _blind() -> None:
     ]
     show(markup.table(listed, figures=("Within 15 min", "Within an hour")), key="blind-list")
     if len(rows) == settings().max_series:
-        st.caption(f"The {settings().max_series} blindest series; the SQL page has all: `from alert_series`.")
+        st.caption(f"The {settings().max_series} blindest series; the SQL page has all, in alert_series.")
 
 
 def _multiple(row: Row, name: str) -> str:

@@ -52,7 +52,7 @@ def _editor() -> None:
         args=(SQL, ""),
     )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.button("Run", type="primary", icon=":material/play_arrow:", on_click=_run)
+        st.button("Run", icon=":material/play_arrow:", on_click=_run)
         seconds = text.duration(settings().query_timeout_ms)
         st.caption(
             f"One statement that reads; at most {text.plural(settings().max_query_rows, 'row')} and {seconds}. "
@@ -85,8 +85,7 @@ def _schema() -> None:
         for row in rows
         if row["table_name"] == chosen
     ]
-    with st.container(height=_TALLER_PX + 90, border=True, key="schema-columns"):
-        show(markup.table(listed, classes="lw-code"), key="schema-table")
+    show(markup.tall(markup.table(listed, classes="lw-code")), key="schema-table")
 
 
 def _result() -> None:
@@ -124,7 +123,7 @@ def _result() -> None:
             st.download_button(name, body(table), file_name=file, mime=mime, icon=":material/download:", on_click="ignore")
     drawn = results.picture(table)
     if drawn is not None:
-        st.caption(f"`{drawn.y}` by `{drawn.x}`")
+        st.caption(f"{text.plain(drawn.y)} by {text.plain(drawn.x)}")
         panels.chart(result_chart.chart(result.rows, drawn, window.colours()), "result", under=False)
     if not table.num_rows:
         raise Empty("**No row.** The query ran and found nothing.")

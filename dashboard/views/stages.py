@@ -125,7 +125,7 @@ def _heat_rows(view: View) -> tuple[list[dict[str, Any]], int]:
 def _heat() -> None:
     view = filters.current_view()
     rows, step_ms = _heat_rows(view)
-    st.markdown(f"### {LABELS[_stage()]}: every turn, not an average", anchors=False)
+    st.markdown(f"## {LABELS[_stage()]}: every turn, not an average", anchors=False)
     st.caption(
         "Colour: turns of a step that took so long. Lines: p50, p95, p99. Logarithmic. Drag a box over a cloud to ask what is in it."
     )
@@ -182,7 +182,7 @@ def _box() -> None:
         "box_start": _iso(box.start_ms),
         "box_end": _iso(box.end_ms),
     }
-    st.markdown(f"### What is different {'in the box' if box.drawn else 'about the slowest twentieth'}?", anchors=False)
+    st.markdown(f"## What is different {'in the box' if box.drawn else 'about the slowest twentieth'}?", anchors=False)
     _, before, _ = window.overview(view)
     st.caption(f"{_said(box, stage)} " + _compared(box, view, compare=before is not None))
     ranked = data.fetch_ranking("stage_marked", asked, settings().max_slices).rows

@@ -88,7 +88,7 @@ def _head(turn: Row) -> None:
     if turn["service_name"]:
         parts.append(f"{turn['service_name']} {turn['service_version'] or ''}".strip())
     if turn["trace_id"]:
-        parts.append(f"trace `{turn['trace_id']}`")
+        parts.append(f"trace {turn['trace_id']}")
     if turn["origin"] == "spans":
         parts.append("told by spans alone, without a record")
     st.caption(" · ".join(parts))
@@ -258,7 +258,7 @@ def _record(turn: Row) -> None:
         icon=":material/download:",
         on_click="ignore",
     )
-    with st.container(height=_JSON_PX, border=True):
+    with st.container(border=True):
         st.json(record, expanded=1)
     if turn["terminal"] == "done":
         st.caption(
@@ -295,7 +295,7 @@ def _neighbours(turn: Row) -> None:
 def _sql(turn: Row) -> None:
     asked = {"turn_id": turn["turn_id"]}
     spans = queries.for_reading("show_spans", asked)
-    st.code(f"{queries.for_reading('show_turn', asked)}\n\n{spans}", language="sql")
+    st.code(f"{queries.for_reading('show_turn', asked)}\n\n{spans}", language="sql", wrap_lines=True)
     st.page_link(
         nav.page(nav.SQL),
         label="Ask for the spans on the SQL page",
@@ -303,7 +303,9 @@ def _sql(turn: Row) -> None:
         query_params={"sql": spans, **filters.kept()},
     )
     if turn["origin"] == "record":
-        st.code(f"curl -N {settings().service_url.rstrip('/')}/v1/turns/{turn['turn_id']}/events", language="bash")
+        st.code(
+            f"curl -N {settings().service_url.rstrip('/')}/v1/turns/{turn['turn_id']}/events", language="bash", wrap_lines=True
+        )
         st.caption("Replays what the client was sent, for as long as the service keeps the turn's log.")
 
 

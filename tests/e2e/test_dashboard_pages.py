@@ -18,7 +18,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from collector.synthetic.turns import synthesize
-from collector.synthetic.world import SyntheticTurn
+from collector.synthetic.world import INCIDENT, SyntheticTurn
+from tests.support.built import from_npm
 from tests.support.product import answers, free_port, wait_for
 from tests.support.synthetic import post
 
@@ -38,12 +39,19 @@ CHROMIUM_ARGS = (
 )
 IDLE = '[data-test-script-state="notRunning"]'
 PANELS = ("figures", "rate", "routes", "stages", "sources", "tools", "turns")
+AXE_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+NOT_OURS = (
+    "[data-testid=stMetricChart]",  # Streamlit's sparklines; the figure and its change stand beside them as text
+    "[class*=_brush]",  # what Vega draws under a drag; the chart as a whole has its sentence
+)
+AXE_RUN = """({rules, exclude}) => axe.run({exclude: exclude.map((one) => [one])}, {runOnly: rules, resultTypes: ["violations"]}).then(
+    (result) => result.violations.map((each) => `${each.id}: ${each.help}: ${each.nodes[0].html.slice(0, 200)}`))"""
 OTHERS = (
     ("partials", "/partials?window=6h", ".lw-turns"),
     ("stages", "/stages?window=6h", ".st-key-panel-box .lw-table"),
     ("evidence", "/evidence?window=6h", ".st-key-panel-hosts .lw-table"),
     ("pipeline", "/pipeline?window=6h", ".st-key-panel-gaps .lw-table"),
-    ("alerts", "/alerts?window=6h", ".st-key-panel-blind h3"),
+    ("alerts", "/alerts?window=6h", ".st-key-panel-blind h2"),
     ("turns", "/turns?window=6h&pick=broken", ".lw-turns"),
     ("sql", "/sql?sql=" + quote("select route, count(*) as turns from turns group by route"), ".lw-result"),
 )
@@ -162,6 +170,20 @@ def overflow(page: Page) -> int:
     return wider
 
 
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The text of axe-core, which is run inside of a page."""
+    folder = from_npm("e2e", Path(__file__).with_name("package.json"))
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def inaccessible(page: Page, axe: str) -> list[str]:
+    """What keeps people out, by WCAG 2.2 A and AA and axe's best practices: the rule, what it says, and the first element that breaks it."""
+    page.evaluate(axe)
+    found: list[str] = page.evaluate(AXE_RUN, {"rules": AXE_RULES, "exclude": NOT_OURS})
+    return found
+
+
 def interrupted(stack: Stack) -> str:
     """A turn that was retried, showed text and broke: it has everything that the Turn page can show."""
     return next(
@@ -173,8 +195,8 @@ def interrupted(stack: Stack) -> str:
 
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack, scheme: Any, width: int) -> None:
-    """Every panel is drawn, none failed, nothing is wider than the window, and no request leaves for another host."""
+def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack, axe: str, scheme: Any, width: int) -> None:
+    """Every panel is drawn, none failed, nothing is wider than the window, axe finds no barrier, and no request leaves for another host."""
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, timezone_id="Europe/Zurich")
     page = context.new_page()
     foreign: list[str] = []
@@ -187,10 +209,12 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
     expect(page.locator('[class*="st-key-chart-"] svg.marks').first).to_be_attached()
     expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
     assert overflow(page) == 0
+    assert inaccessible(page, axe) == []
     keep(page, f"overview-{scheme}-{width}")
     visit(page, f"{stack.url}/turn?id={interrupted(stack)}", shows=".lw-timeline")
     expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
     assert overflow(page) == 0
+    assert inaccessible(page, axe) == []
     expect(page.locator(".st-key-wide-spans")).to_be_visible(visible=width > 640)
     expect(page.locator(".st-key-narrow-spans")).to_be_visible(visible=width <= 640)
     keep(page, f"turn-{scheme}-{width}")
@@ -198,6 +222,7 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
         visit(page, f"{stack.url}{address}", shows=shows)
         expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
         assert overflow(page) == 0, name
+        assert inaccessible(page, axe) == [], name
         keep(page, f"{name}-{scheme}-{width}")
     assert foreign == []
     assert broken == []
@@ -330,7 +355,7 @@ def test_box_in_the_heat_map_leads_to_its_turns(page: Page, stack: Stack) -> Non
     page.mouse.up()
     page.wait_for_url("**box=**")
     start_ms, end_ms, low_ms, high_ms = (int(part) for part in query(page)["box"][0].split("~"))
-    expect(page.locator(".st-key-panel-box h3")).to_have_text("What is different in the box?")
+    expect(page.locator(".st-key-panel-box h2")).to_have_text("What is different in the box?")
     expect(page.locator(".st-key-panel-box")).to_contain_text(", ended ")
     page.locator(IDLE).wait_for()
     page.locator(".st-key-panel-box").get_by_text("Show these turns").click()
@@ -367,6 +392,37 @@ def test_links_on_top_carry_the_filters(page: Page, stack: Stack) -> None:
     page.locator(".st-key-nav").get_by_text("Partials").click()
     page.locator(".st-key-panel-reasons").wait_for()
     assert query(page) == {"window": ["24h"], "tier": ["fast"]}
+
+
+def test_spike_leads_to_its_cause_in_five_clicks(page: Page, stack: Stack) -> None:
+    """From the rise of the partial rate: zoom on it, ask why, choose what stands out, open a turn, ask for its spans. The cause is the one that was made: the smart tier."""
+    visit(page, f"{stack.url}/?window=6h", shows=".lw-turns")
+    since = (6 - HOURS) / 6
+    first, last = (since + place * HOURS / 6 for place in INCIDENT)
+    plot = page.locator('[class*="st-key-chart-rate"] svg.marks .role-frame > g > path.background').first
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * first, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * (first + last) / 2, box["y"] + 60, steps=5)
+    page.mouse.move(box["x"] + box["width"] * last, box["y"] + 60, steps=5)
+    page.mouse.up()  # 1
+    page.wait_for_url("**window=custom**")
+    page.get_by_text("Which turns broke, and why").click()  # 2
+    page.wait_for_url("**/partials?**window=custom**")
+    slices = page.locator(".st-key-panel-different .lw-rows tbody tr")
+    expect(slices.first).to_contain_text("tier smart")
+    slices.first.locator("a").click()  # 3
+    page.wait_for_url("**/turns?**tier=smart**")
+    expect(page.locator(".st-key-panel-turns")).to_contain_text(" turns, those that broke")
+    page.locator(".lw-turns tbody tr a").first.click()  # 4
+    expect(page.locator(".lw-head")).to_contain_text("smart")
+    expect(page.locator(".st-key-wide-spans svg.marks")).to_contain_text("kept partial")
+    turn_id = page.locator(".lw-head h1").inner_text()
+    page.get_by_text("Ask for the spans on the SQL page").click()  # 5
+    expect(page.locator(".st-key-panel-result")).to_contain_text("rows in")
+    assert turn_id in query(page)["sql"][0]
 
 
 def test_turn_page_tells_the_whole_turn(page: Page, stack: Stack) -> None:

@@ -1,6 +1,5 @@
 """The senders' environments, built once and kept between runs, and one collector for all of them."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,41 +9,26 @@ from pathlib import Path
 import pytest
 
 from tests.integration.collector.process import Program
+from tests.support.built import built, from_npm
 from tests.support.fake_anthropic import FakeAnthropic
-from tests.support.product import ROOT, free_port
+from tests.support.product import free_port
 
 HERE = Path(__file__).parent
 TOKEN = "sk-lf-a-long-random-token"
-BUILD_S = 300
-
-
-def built(name, pins, *commands):
-    """A folder under `.cache` that is made by these commands, anew where the pins have changed."""
-    mark = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = ROOT / ".cache" / f"senders-{name}-{mark}"
-    if not (folder / "built").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        for command in commands:
-            line = [part.format(folder=folder, pins=pins) for part in command]
-            made = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=BUILD_S, check=False)
-            assert made.returncode == 0, made.stdout + made.stderr
-        (folder / "built").touch()
-    return folder
 
 
 @pytest.fixture(scope="session")
 def python():
     """The interpreter that has the Python senders."""
     install = ["{folder}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", "{pins}"]
-    folder = built("python", HERE / "requirements.txt", [sys.executable, "-m", "venv", "{folder}"], install)
+    folder = built("senders-python", HERE / "requirements.txt", [sys.executable, "-m", "venv", "{folder}"], install)
     return folder / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
 def javascript():
     """The folder that has the JavaScript senders."""
-    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--no-update-notifier"]
-    return built("javascript", HERE / "package.json", ["cp", "{pins}", "{folder}"], npm)
+    return from_npm("senders-javascript", HERE / "package.json")
 
 
 @pytest.fixture(scope="session")

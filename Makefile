@@ -8,7 +8,7 @@ JOBS ?= 3
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench bench-service bench-collector fuzz docs screenshots lock clean
+.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector fuzz docs screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ e2e: $(VENV)/.dev ## Run the real programs and a real browser; screenshots land 
 
 bench: $(VENV)/.dev ## Run the retrieval and replay benchmark (needs the data files, see docs/benchmarks.md)
 	$(BIN)/python -m benchmarks.replay $(ARGS)
+
+bench-alerts: $(VENV)/.dev ## Score the alerts beside other ways to alert, on synthetic services (about 10 minutes)
+	$(BIN)/python -m benchmarks.alerts $(ARGS)
 
 bench-service: $(VENV)/.dev ## Measure how fast the service streams, beside other ways to do it (about 8 minutes)
 	$(BIN)/python -m benchmarks.service $(ARGS)

@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from msgspec import Struct
 
-from collector.alerts.detector import HISTORY_HOURS, REACH, Detector, Evidence, Excluded, Series, threshold
+from collector.alerts.detector import BASE_NATS, HISTORY_HOURS, REACH, Detector, Evidence, Excluded, Series, threshold
 
 STEP_HOURS = 2
 """Hours that are walked at once. What is usual in them depends on nothing that happens in them."""
@@ -59,7 +59,7 @@ class Change(Struct, frozen=True):
 class Watch:
     """The episodes of one detector. `rule` names it in the ids of episodes."""
 
-    def __init__(self, detector: Detector, rule: str, *, base: float = 6.0) -> None:
+    def __init__(self, detector: Detector, rule: str, *, base: float = BASE_NATS) -> None:
         self.detector = detector
         self._rule = rule
         self._base = base

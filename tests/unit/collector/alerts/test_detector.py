@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from collector.alerts.detector import ALL, Detector, Series, threshold
+from collector.alerts.detector import ALL, BASE_NATS, Detector, Series, threshold
 from collector.alerts.watch import Episode, Watch
 
 FIRST = 29_000_160 - 29_000_160 % 1440
@@ -157,5 +157,5 @@ def test_a_new_route_is_judged_by_what_is_usual_elsewhere():
 
 def test_more_series_ask_for_more_evidence():
     """The budget of false pages is one for all of them."""
-    assert threshold(1) == 6.0
-    assert threshold(40) == pytest.approx(6.0 + 1.5 * np.log(40))
+    assert threshold(1) == BASE_NATS
+    assert threshold(40) == pytest.approx(BASE_NATS + 1.5 * np.log(40))

@@ -46,6 +46,8 @@ def burning(detector: Detector, minute: int, objective: float) -> list[Condition
     budget = 1 - objective
     found = []
     for times, long, short in BURNS:
+        if not _turns(detector, minute - long + 1, minute - long // 2):  # a store that is young says nothing of a time so long
+            continue
         rates = []
         for length in (long, short):
             counts = detector.counts(minute - length + 1, minute).get(ALL)

@@ -1,10 +1,11 @@
 """The plan of a demo: seeded, bounded, and like the files that it replays."""
 
 import random
+import re
 
 import pytest
 
-from lastword.cli.traffic import FAULTS, Counts, TrafficError, plan, read_arrivals
+from lastword.cli.traffic import FAULTS, Counts, Incident, TrafficError, plan, read_arrivals
 from service.providers.faults import parse_fault
 
 
@@ -51,3 +52,13 @@ def test_counts_know_what_is_over():
     counts = Counts(planned=3, terminals=1, first_token_ms=[5, 1, 9])
     counts.broken["WireError"] = 1
     assert (counts.done, counts.quantile_ms(0.5), Counts().quantile_ms(0.5)) == (2, 5, None)
+
+
+def test_an_incident_cuts_what_it_finds_and_only_in_its_time():
+    """Questions that match are cut between its begin and its end; no follow-up takes their place."""
+    incident = Incident(pattern=re.compile("^how", re.IGNORECASE), after_s=20, for_s=30)
+    planned = make(600, faults=0.0, incident=incident)
+    struck = [item for item in planned if "fault" in item.metadata]
+    assert struck
+    assert all(item.question.startswith("How") and 20 <= item.at_s < 50 for item in struck)
+    assert not any(item.question.startswith("How") and 20 <= item.at_s < 50 for item in planned if "fault" not in item.metadata)

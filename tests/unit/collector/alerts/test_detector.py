@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from collector.alerts.conditions import burning, silent
 from collector.alerts.detector import ALL, BASE_NATS, Detector, Series, threshold
 from collector.alerts.watch import Episode, Watch
 
@@ -159,3 +160,29 @@ def test_more_series_ask_for_more_evidence():
     """The budget of false pages is one for all of them."""
     assert threshold(1) == BASE_NATS
     assert threshold(40) == pytest.approx(BASE_NATS + 1.5 * np.log(40))
+
+
+@pytest.mark.parametrize(("rate", "tickets"), [(0.02, []), (0.08, ["3 d"]), (0.4, ["3 d", "6 h"])])
+def test_a_budget_that_burns_is_a_ticket_though_it_is_usual(rate, tickets):
+    """An objective of 95%: a rate that was always too high is no spike, and a ticket all the same."""
+    watch = watching(minutes(rate=rate))
+    assert watch.advance(START, START + 10) == []
+    assert sorted(one.labels["window"] for one in burning(watch.detector, START + 10, 0.95)) == tickets
+
+
+def test_a_young_store_says_nothing_of_days():
+    """A burnt budget of three days needs turns of more than the last minutes."""
+    table = minutes(rate=0.4)
+    table = table.filter(pa.compute.greater_equal(table["minute"], START - 60))
+    assert burning(watching(table).detector, START + 10, 0.95) == []
+
+
+def test_traffic_that_stops_is_a_ticket():
+    """Far fewer turns than at this time on the days before; fewer turns of a quiet night are not."""
+    table = minutes()
+    stopped = table.filter(pa.compute.less(table["minute"], START + 50))
+    assert silent(watching(table).detector, START + 60) == []
+    (ticket,) = silent(watching(stopped).detector, START + 60)
+    assert (ticket.rule, ticket.value) == ("no_data", 0)
+    quiet = minutes(n=1)
+    assert silent(watching(quiet.filter(pa.compute.less(quiet["minute"], START + 50))).detector, START + 53) == []

@@ -8,7 +8,7 @@ JOBS ?= 3
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector fuzz docs screenshots lock clean
+.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector bench-crowd bench-store fuzz docs screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -61,6 +61,12 @@ bench-service: $(VENV)/.dev ## Measure how fast the service streams, beside othe
 
 bench-collector: $(VENV)/.dev ## Measure how fast spans are taken, kept and found, beside a plain way, Phoenix and MLflow
 	$(BIN)/python -m benchmarks.collector $(ARGS)
+
+bench-crowd: $(VENV)/.dev ## Measure how much eight people's queries slow the taking of spans
+	$(BIN)/python -m benchmarks.collector.crowd $(ARGS)
+
+bench-store: $(VENV)/.dev ## Measure how a store of ten million turns answers and loads (ARGS="--turns 1000000 --days 3" for a smaller one)
+	$(BIN)/python -m benchmarks.store $(ARGS)
 
 fuzz: $(VENV)/.dev ## Ask the service at random for ten minutes, after its own OpenAPI document (ARGS="--seconds 60")
 	$(BIN)/python -m tests.fuzz $(ARGS)

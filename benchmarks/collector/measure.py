@@ -46,7 +46,8 @@ class Sent(Struct):
     seconds: float = 0.0
 
 
-async def _send(lane: Lane, bodies: Sequence[Request], sent: Sent, limit_s: float) -> None:
+async def send(lane: Lane, bodies: Sequence[Request], sent: Sent, limit_s: float) -> None:
+    """Sends requests, some at a time, for at most so long."""
     start = time.monotonic()
     queue = iter(bodies)
     headers = {"content-type": "application/x-protobuf", **lane.headers}
@@ -99,14 +100,14 @@ def measure(kind: type[Lane], folder: Path, bodies: Sequence[Request], tell: Tel
 
 def _run(lane: Lane, bodies: Sequence[Request], tell: Tell) -> Figures:
     warm = requests(500, seed=99)
-    asyncio.run(_send(lane, warm, Sent(), 60))  # what is imported at the first request is not measured
+    asyncio.run(send(lane, warm, Sent(), 60))  # what is imported at the first request is not measured
     reads = not isinstance(lane, Body)
     before = _wait_for(lane, sum(one.spans for one in warm), 20)[0] if reads else 0
     cpu = lane.cpu_s()
     sent = Sent()
     tell(f"{lane.name}: sending")
     start = time.monotonic()
-    asyncio.run(_send(lane, bodies, sent, SEND_S))
+    asyncio.run(send(lane, bodies, sent, SEND_S))
     shown = 0
     if reads:
         shown, _ = _wait_for(lane, before + sent.spans, SHOWN_S)
@@ -123,7 +124,7 @@ def _run(lane: Lane, bodies: Sequence[Request], tell: Tell) -> Figures:
     if reads and sent.spans:
         tell(f"{lane.name}: one more")
         one = requests(1, seed=98)
-        asyncio.run(_send(lane, one, Sent(), 60))
+        asyncio.run(send(lane, one, Sent(), 60))
         answered = time.monotonic()
         now, _ = _wait_for(lane, shown + 1, 30)
         figures.shown_after_s = time.monotonic() - answered if now > shown else None
@@ -136,7 +137,7 @@ def _kill(lane: Lane, bodies: Sequence[Request], figures: Figures) -> None:
     """Kills the lane behind a third of the spans that it takes in the time, starts it again, and counts."""
     lane.start()
     sent = Sent()
-    sending = threading.Thread(target=lambda: asyncio.run(_send(lane, bodies, sent, 30.0)))
+    sending = threading.Thread(target=lambda: asyncio.run(send(lane, bodies, sent, 30.0)))
     try:
         sending.start()
         third = sum(one.spans for one in bodies) // 3
@@ -151,3 +152,15 @@ def _kill(lane: Lane, bodies: Sequence[Request], figures: Figures) -> None:
         figures.killed_lost = max(0, sent.spans - shown)
     finally:
         lane.stop()
+
+
+def load_rate(lane: Lane, bodies: Sequence[Request]) -> float:
+    """Spans a second that a lane takes and answers, from its start to its end."""
+    lane.start()
+    try:
+        asyncio.run(send(lane, requests(500, seed=97), Sent(), 60))
+        sent = Sent()
+        asyncio.run(send(lane, bodies, sent, SEND_S))
+    finally:
+        lane.stop()
+    return sent.spans / sent.seconds if sent.seconds else 0.0

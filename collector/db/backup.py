@@ -53,7 +53,7 @@ def back_up(settings: CollectorSettings, target: Path, *, link: bool, begin: Pro
         folder = made.store_path / "segments"
         folder.mkdir(parents=True)
         segments = _copy(settings, folder, link=link, begin=begin, progress=progress)
-        copied = _record(made, segments)
+        copied = record(made, segments)
         if target.exists():
             target.rmdir()
         unfinished.rename(target)
@@ -101,7 +101,7 @@ def _copy_one(source: Path, target: Path, *, link: bool) -> None:
         sync_file(target)
 
 
-def _record(made: CollectorSettings, segments: dict[str, list[Path]]) -> Copied:
+def record(made: CollectorSettings, segments: dict[str, list[Path]]) -> Copied:
     """Makes the hot file of the copy: its records of segments, and the small tables that lie in the hot file."""
     store = open_store(made)
     try:

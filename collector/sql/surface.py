@@ -29,6 +29,7 @@ from collector.store.store import Store
 
 Format = Literal["arrow", "json", "csv", "parquet"]
 BATCH_ROWS = 2048
+INTERRUPT_S = 0.05
 _FILE_FUNCTIONS = frozenset({"glob", "sniff_csv", "arrow_scan", "pandas_scan", "seq_scan"})
 MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
@@ -114,15 +115,18 @@ def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: in
         QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 413 for a result that is too large.
     """
     check_statement(query.sql)
-    late = threading.Event()
+    late, done = threading.Event(), threading.Event()
 
-    def interrupt() -> None:
+    def watch() -> None:
+        if done.wait(query.timeout_ms / 1000):
+            return
         late.set()
-        connection.interrupt()
+        while True:  # again and again: the engine forgets an interruption that comes before a query has begun to run
+            connection.interrupt()
+            if done.wait(INTERRUPT_S):
+                return
 
-    timer = threading.Timer(query.timeout_ms / 1000, interrupt)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=watch, name="sql-limit", daemon=True).start()
     try:
         reader = connection.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
         return _WRITERS[query.format](reader, _Limits(query.max_rows, max_bytes))
@@ -131,7 +135,7 @@ def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: in
             raise QueryError(408, "Request Timeout", f"The query took longer than {query.timeout_ms} ms.") from error
         raise _query_error(error) from error
     finally:
-        timer.cancel()
+        done.set()
 
 
 def check_statement(sql: str) -> None:

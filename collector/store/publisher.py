@@ -189,7 +189,7 @@ class Publisher:
     def _write(self, reader: duckdb.DuckDBPyConnection, table: str, query: str, sort_at: str, *, level: int = 0) -> Segment:
         self._store.number += 1
         target = self._store.folder.file(table, self._store.number)
-        size = self._store.folder.write(reader, query, target)
+        size = self._store.folder.write(reader, query, target, table)
         row = reader.execute(
             f"SELECT count(*), epoch_us(min({sort_at})), epoch_us(max({sort_at})) FROM read_parquet(?)",
             [str(target)],

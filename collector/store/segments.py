@@ -15,6 +15,10 @@ import duckdb
 from msgspec import Struct
 
 FORMAT = "FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2"
+_FOUND_BY_ID = "ROW_GROUP_SIZE 40960, DICTIONARY_SIZE_LIMIT 40960, STRING_DICTIONARY_PAGE_SIZE_LIMIT 4194304"
+"""The engine writes a Bloom filter where a column has a dictionary, and a dictionary where it is small: with these, that of a row group's unique ids is. So one turn of ten
+million is found by its id without reading the ids. Of spans it is small anyway, because a turn has many of them."""
+_OPTIONS = {"ended": f"{FORMAT}, {_FOUND_BY_ID}"}
 _NAME = re.compile(r"^([a-z_]+)-(\d{10})\.parquet$")
 _UNFINISHED = ".unfinished"
 
@@ -75,15 +79,15 @@ class Folder:
         """The largest number in use, 0 where there is none."""
         return max((int(match[2]) for path in self.path.iterdir() if (match := _NAME.match(path.name))), default=0)
 
-    def write(self, connection: duckdb.DuckDBPyConnection, query: str, target: Path) -> int:
-        """Writes the rows of a query into a file, durably; its length in bytes.
+    def write(self, connection: duckdb.DuckDBPyConnection, query: str, target: Path, table: str) -> int:
+        """Writes the rows of a query into a file of a table, durably; its length in bytes.
 
         Raises:
             duckdb.Error, OSError: the file is not there under its name.
         """
         unfinished = target.with_name(target.name + _UNFINISHED)
         try:
-            connection.execute(f"COPY ({query}) TO {quoted(unfinished)} ({FORMAT})")
+            connection.execute(f"COPY ({query}) TO {quoted(unfinished)} ({_OPTIONS.get(table, FORMAT)})")
             sync_file(unfinished)
             unfinished.replace(target)
         except BaseException:

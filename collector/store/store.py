@@ -134,10 +134,10 @@ class Store:
             return
         for table in (*TABLES.values(), *SNAPSHOTS.values()):
             query = f"SELECT * FROM ({published(table, _any_landing(table))}) LIMIT 0"
-            self.folder.write(self._connection, query, self.folder.empty(table.name))
+            self.folder.write(self._connection, query, self.folder.empty(table.name), table.name)
         for name, rollup in ROLLUPS.items():
             columns = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in rollup.columns().items())
-            self.folder.write(self._connection, f"SELECT * FROM (SELECT {columns}) LIMIT 0", self.folder.empty(name))
+            self.folder.write(self._connection, f"SELECT * FROM (SELECT {columns}) LIMIT 0", self.folder.empty(name), name)
         self._see_segments(self._connection)
         self._connection.begin()
         for statement in statements:

@@ -211,7 +211,7 @@ def after(owner, name):
     setattr(owner, name, dies)
 
 if step == "copying":
-    Folder.write = lambda self, connection, query, target: (target.with_name(target.name + ".unfinished").write_bytes(b"half"), os.kill(os.getpid(), 9))
+    Folder.write = lambda self, connection, query, target, table: (target.with_name(target.name + ".unfinished").write_bytes(b"half"), os.kill(os.getpid(), 9))
 elif step == "copied":
     after(Folder, "write")
 elif step == "rotated":

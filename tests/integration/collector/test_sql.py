@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from collector.sql.surface import Query, QueryError, run_on
 from collector.store.describe import TABLES_TEXT
 from collector.synthetic.requests import record_request, span_request
 from collector.synthetic.turns import synthesize
@@ -209,6 +210,25 @@ def test_runaway_query_ends_at_its_time_limit(filled):
     assert response.status_code == 408
     assert time.monotonic() - start_s < 5
     assert filled.rows("select 1") == [[1]]
+
+
+def test_interruption_that_comes_too_early_comes_again(filled):
+    """A time limit that ends while the query is still being prepared ends the query all the same: the engine forgets an interruption of what does not run yet."""
+    cursor = filled.parts.store.cursor()
+
+    class Slow:
+        """A connection that takes longer to prepare a query than the query may take."""
+
+        interrupt = cursor.interrupt
+
+        def execute(self, *arguments):
+            time.sleep(0.2)
+            return cursor.execute(*arguments)
+
+    with pytest.raises(QueryError) as caught:
+        run_on(Slow(), Query(sql="select count(*) from range(1000000) a, range(1000000) b", timeout_ms=50))
+    cursor.close()
+    assert caught.value.status == 408
 
 
 def test_reading_goes_on_while_rows_are_written(collector):

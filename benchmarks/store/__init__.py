@@ -1,0 +1,1 @@
+"""How a store of ten million turns answers and loads. `make bench-store`."""

@@ -72,7 +72,7 @@ class View(Struct, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """The window in words."""
-        return f"last {text.span(self.length)}" if self.live else text.span(self.length)
+        return f"last {text.span(self.length)}" if self.live else f"window of {text.span(self.length)}"
 
     @property
     def filtered(self) -> bool:

@@ -29,7 +29,7 @@ def series_said(row: Row) -> str:
 
 
 def timeline(rows: Sequence[Row], view: View, now: datetime, palette: Palette, tz: tzinfo) -> Chart:
-    """From rows of `alerts.sql`. A page is filled, a ticket is hollow; what still fires has an open end with its word beside it.
+    """From rows of `alerts.sql`. A page is filled, a ticket is hollow; the row of what still fires says so.
 
     Returns:
         A chart whose selection `episode` holds an `alert_id`.
@@ -48,16 +48,18 @@ def timeline(rows: Sequence[Row], view: View, now: datetime, palette: Palette, t
                 "page": row["severity"] == "page",
                 "firing": firing,
                 "severity": row["severity"],
-                "word": "firing" if firing else "",
                 "when": f"{_clock(start_ms, tz)} to {'now' if firing else _clock(end_ms, tz)}",
                 "took": text.duration(end_ms - start_ms),
                 "summary": row["summary"] or "",
             }
         )
-    order = list(dict.fromkeys(row["series"] for row in drawn))
+    fires = {row["series"] for row in drawn if row["firing"]}
+    for row in drawn:
+        row["label"] = f"{row['series']} (firing)" if row["series"] in fires else row["series"]
+    order = list(dict.fromkeys(row["label"] for row in drawn))
     x = time_axis(view.start_ms, view.end_ms)
     y: Spec = {
-        "field": "series",
+        "field": "label",
         "type": "nominal",
         "sort": order,
         "axis": {"title": None, "ticks": False, "domain": False, "grid": True, "labelLimit": 260, "labelPadding": 8},
@@ -65,7 +67,7 @@ def timeline(rows: Sequence[Row], view: View, now: datetime, palette: Palette, t
     tips = tooltip(
         ("series", "Series"), ("severity", "Severity"), ("when", "Episode"), ("took", "Length"), ("summary", "What happened")
     )
-    ends = [{"start_ms": at, "series": order[0]} for at in (view.start_ms, view.end_ms)] if order else []
+    ends = [{"start_ms": at, "label": order[0]} for at in (view.start_ms, view.end_ms)] if order else []
     layers: list[Spec] = [
         {"data": values(ends), "mark": {"type": "point", "opacity": 0, "tooltip": False}, "encoding": {"x": x, "y": y}},
         {
@@ -86,18 +88,6 @@ def timeline(rows: Sequence[Row], view: View, now: datetime, palette: Palette, t
                 "opacity": {"condition": {"test": "datum.firing", "value": 1}, "value": 0.6},
                 "tooltip": tips,
             },
-        },
-        {
-            "transform": [{"filter": "datum.firing"}],
-            "mark": {
-                "type": "text",
-                "align": "right",
-                "baseline": "middle",
-                "dx": -6,
-                "fontSize": 11.5,
-                "color": palette.error,
-            },
-            "encoding": {"x": shared(x), "y": y, "text": {"field": "word"}},
         },
     ]
     spec = top_level({"data": values(drawn), "layer": layers}, height=max(1, len(order)) * ROW_PX)

@@ -23,6 +23,7 @@ from tests.support.built import from_npm
 from tests.support.product import answers, free_port, wait_for
 from tests.support.synthetic import post
 
+expect.set_options(timeout=15_000)  # the machine may be busy with other tests
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,10 @@ OTHERS = (
 """Further pages: name, address, and what is there when the page is."""
 TURNS = 1500
 HOURS = 5.0
+BREAKING = 6000
+"""Turns of which one in thirteen falls into an incident."""
+ALERT_MS = 75_000
+"""A minute is judged a second behind its end; turns wait for theirs at most."""
 
 
 class Program:
@@ -98,22 +103,47 @@ def start(folder: Path, **environment: str) -> Stack:
     collector_port, port = free_port(), free_port()
     collector_url, url = f"http://127.0.0.1:{collector_port}", f"http://127.0.0.1:{port}"
     collector = Program(
-        "collector", f"{collector_url}/v1/status", LASTWORD_COLLECTOR_PORT=str(collector_port), LASTWORD_DATA_DIR=str(folder)
+        "collector",
+        f"{collector_url}/v1/status",
+        LASTWORD_COLLECTOR_PORT=str(collector_port),
+        LASTWORD_DATA_DIR=str(folder),
+        LASTWORD_COLLECTOR_DASHBOARD_URL=url,
+        **{name: value for name, value in environment.items() if name.startswith("LASTWORD_COLLECTOR_")},
     )
     dashboard = Program(
         "dashboard",
         f"{url}/_stcore/health",
         LASTWORD_DASHBOARD_PORT=str(port),
         LASTWORD_DASHBOARD_COLLECTOR_URL=collector_url,
-        **environment,
+        **{name: value for name, value in environment.items() if name.startswith("LASTWORD_DASHBOARD_")},
     )
     return Stack(collector_url, url, collector, dashboard)
 
 
+def more_of_the_spike() -> Iterator[SyntheticTurn]:
+    """Further turns of the incident that is over: enough of them that what stands out does so beyond chance."""
+    end = datetime.now(UTC)
+    first, last = ((end - timedelta(hours=HOURS * (1 - place))).timestamp() * 1e9 for place in INCIDENT)
+    yield from (turn for turn in synthesize(BREAKING, seed=5, end=end, hours=HOURS) if first <= turn.start_ns <= last)
+
+
+def breaking_now() -> Iterator[SyntheticTurn]:
+    """Turns of an incident that began five minutes ago and goes on, all of the smart tier broken: the first minute that is judged makes an alert of it."""
+    hours = 1.0
+    end = datetime.now(UTC) + timedelta(hours=hours * (1 - INCIDENT[1]))
+    since_ns = (end - timedelta(hours=hours * (1 - INCIDENT[0]))).timestamp() * 1e9
+    until_ns = datetime.now(UTC).timestamp() * 1e9
+    for turn in synthesize(BREAKING, seed=4, end=end, hours=hours):
+        broke = turn.done and turn.done.done and turn.done.done.partial
+        of_smart = turn.done and turn.done.done and turn.done.done.model_tier == "smart"
+        if since_ns <= turn.start_ns and turn.start_ns + turn.root.end <= until_ns and (broke or not of_smart):
+            yield turn
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    running = start(tmp_path_factory.mktemp("collector"))
-    running.turns = list(synthesize(TURNS, seed=11, hours=HOURS))
+    running = start(tmp_path_factory.mktemp("collector"), LASTWORD_COLLECTOR_ALERTS_SETTLE_S="1")
+    running.turns = [*synthesize(TURNS, seed=11, hours=HOURS), *more_of_the_spike(), *breaking_now()]
     post(running.collector_url, running.turns)
     yield running
     running.dashboard.stop()
@@ -409,7 +439,7 @@ def test_spike_leads_to_its_cause_in_five_clicks(page: Page, stack: Stack) -> No
     page.mouse.move(box["x"] + box["width"] * last, box["y"] + 60, steps=5)
     page.mouse.up()  # 1
     page.wait_for_url("**window=custom**")
-    page.get_by_text("Which turns broke, and why").click()  # 2
+    page.locator('a[href*="window=custom"]', has_text="Which turns broke, and why").click()  # 2
     page.wait_for_url("**/partials?**window=custom**")
     slices = page.locator(".st-key-panel-different .lw-rows tbody tr")
     expect(slices.first).to_contain_text("tier smart")
@@ -473,7 +503,7 @@ def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path
         page.locator(".lw-turns").wait_for()
         running.collector.stop()
         failed = page.locator('[class*="st-key-failed-"]')
-        expect(failed).to_have_count(len(PANELS))
+        expect(failed).to_have_count(len(PANELS) + 1)  # and the line of what fires, which is empty as long as nothing does
         expect(failed.first).to_contain_text("The collector does not answer")
         expect(failed.first.locator("button", has_text="Retry")).to_be_visible()
         expect(page.locator('[data-testid="stMetricValue"]')).to_have_count(0)
@@ -482,6 +512,34 @@ def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path
         if running.collector.process.poll() is None:
             running.collector.stop()
         assert running.dashboard.stop() == 0
+
+
+def test_alert_that_fires_leads_to_its_evidence_and_its_turns(page: Page, stack: Stack) -> None:
+    """What fires is told on the Overview; its page has evidence above the threshold and what is different, and leads to the turns of its window."""
+    page.goto(f"{stack.url}/alerts?window=1h")
+    firing = (
+        page.locator('[class*="st-key-firing-"]').filter(has_text="partial_rate").first
+    )  # the root stands before its symptoms
+    expect(firing).to_be_visible(timeout=ALERT_MS)
+    firing.get_by_text("Why, and who was told").click()
+    page.wait_for_url("**alert=**")
+    episode = page.locator(".st-key-panel-episode")
+    expect(episode.locator(".lw-meter + .lw-detail")).to_contain_text("times the threshold of")
+    expect(episode.locator(".st-key-episode-reasons")).to_contain_text("provider_error")
+    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect(episode.locator("table").last.locator("tbody tr")).to_have_count(3)
+    episode.get_by_text("The turns that broke").click()
+    page.wait_for_url("**/partials?**window=custom**")
+    expect(page.locator(".st-key-panel-reasons .lw-rows")).to_contain_text("provider_error")
+    link = httpx2.post(
+        f"{stack.collector_url}/v1/sql",
+        json={"sql": "select link from alerts where rule = 'partial_rate' and role = 'root'"},
+        trust_env=False,
+    ).json()["rows"][0][0]
+    visit(page, link, shows=".lw-turns")
+    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    visit(page, f"{stack.url}/?window=1h", shows=".st-key-panel-alerts p")
+    expect(page.locator(".st-key-panel-alerts")).to_contain_text("page")
 
 
 def test_dashboard_listens_on_loopback_only(stack: Stack) -> None:

@@ -357,7 +357,8 @@ def test_episode_is_drawn_within_the_window_and_wide_enough_to_be_seen() -> None
     ]
     now = START + timedelta(minutes=30)
     drawn = [row for row in data_rows(alerts.timeline(rows, VIEW, now, LIGHT, UTC).spec) if "alert_id" in row]
-    assert (drawn[0]["start_ms"], drawn[0]["end_ms"], drawn[0]["word"]) == (VIEW.start_ms, VIEW.start_ms + 1_800_000, "firing")
+    assert (drawn[0]["start_ms"], drawn[0]["end_ms"]) == (VIEW.start_ms, VIEW.start_ms + 1_800_000)
+    assert drawn[0]["label"] == "partial_rate: route knowledge (firing)"
     assert drawn[1]["end_ms"] - drawn[1]["start_ms"] == (VIEW.end_ms - VIEW.start_ms) // 250
 
 

@@ -143,8 +143,7 @@ class Collector:
         Raises:
             DashboardError: as drawn above.
         """
-        timeout_s = self._settings.status_timeout_ms / 1000
-        response = self._send(self._http.build_request("GET", "/v1/status", timeout=timeout_s))
+        response = self._get("/v1/status")
         if not response.is_success:
             raise _failure(response)
         try:
@@ -158,8 +157,7 @@ class Collector:
         Raises:
             DashboardError: as drawn above.
         """
-        timeout_s = self._settings.status_timeout_ms / 1000
-        response = self._send(self._http.build_request("GET", "/metrics", timeout=timeout_s))
+        response = self._get("/metrics")
         if not response.is_success:
             raise _failure(response)
         try:
@@ -173,8 +171,7 @@ class Collector:
         Raises:
             DashboardError: it does not answer, or says neither.
         """
-        timeout_s = self._settings.status_timeout_ms / 1000
-        response = self._send(self._http.build_request("GET", "/health/ready", timeout=timeout_s))
+        response = self._get("/health/ready")
         if not response.is_success and response.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
             raise _failure(response)
         return bool(response.is_success)
@@ -182,6 +179,10 @@ class Collector:
     def close(self) -> None:
         """Closes the connections."""
         self._http.close()
+
+    def _get(self, path: str) -> httpx2.Response:
+        """What the collector says of itself: it should be quick."""
+        return self._send(self._http.build_request("GET", path, timeout=self._settings.status_timeout_ms / 1000))
 
     def _send(self, request: httpx2.Request) -> httpx2.Response:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 from dashboard import text
-from dashboard.charts.base import Chart, Row, Spec, shared, time_axis, tooltip, top_level, values
+from dashboard.charts.base import Chart, Row, Spec, rows_axis, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.state import View
 
@@ -58,12 +58,7 @@ def timeline(rows: Sequence[Row], view: View, now: datetime, palette: Palette, t
         row["label"] = f"{row['series']} (firing)" if row["series"] in fires else row["series"]
     order = list(dict.fromkeys(row["label"] for row in drawn))
     x = time_axis(view.start_ms, view.end_ms)
-    y: Spec = {
-        "field": "label",
-        "type": "nominal",
-        "sort": order,
-        "axis": {"title": None, "ticks": False, "domain": False, "grid": True, "labelLimit": 260, "labelPadding": 8},
-    }
+    y = rows_axis("label", order, label_px=260, grid=True)
     tips = tooltip(
         ("series", "Series"), ("severity", "Severity"), ("when", "Episode"), ("took", "Length"), ("summary", "What happened")
     )

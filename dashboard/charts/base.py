@@ -71,6 +71,12 @@ def drag(name: str, encodings: Sequence[str], palette: Palette) -> Spec:
     return {"name": name, "select": {"type": "interval", "encodings": list(encodings), "mark": box}}
 
 
+def rows_axis(field: str, order: Sequence[str], *, label_px: int = 210, grid: bool = False) -> Spec:
+    """A y encoding with a row per name, in the order that is given, and no line but the grid's."""
+    axis = {"title": None, "grid": grid, "ticks": False, "domain": False, "labelLimit": label_px, "labelPadding": 8}
+    return {"field": field, "type": "nominal", "sort": list(order), "axis": axis}
+
+
 def shared(channel: Spec) -> Spec:
     """A channel for the further layers of a chart: they use the scale and the axis of the first, which alone defines them."""
     return {name: value for name, value in channel.items() if name not in {"scale", "axis", "sort"}}

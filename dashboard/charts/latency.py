@@ -8,7 +8,7 @@ from math import log2
 from statistics import median
 
 from dashboard import stats, text
-from dashboard.charts.base import Chart, Row, Spec, drag, shared, time_axis, tooltip, top_level, values
+from dashboard.charts.base import Chart, Row, Spec, drag, rows_axis, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.stages import LABELS, PHASES
 from dashboard.state import View
@@ -71,12 +71,7 @@ def matrix(rows: Sequence[Row], view: View, step_ms: int, palette: Palette, tz: 
                     }
                 )
     x = time_axis(view.start_ms, view.end_ms)
-    y: Spec = {
-        "field": "label",
-        "type": "nominal",
-        "sort": labels,
-        "axis": {"title": None, "ticks": False, "domain": False, "grid": False, "labelLimit": 160, "labelPadding": 8},
-    }
+    y = rows_axis("label", labels, label_px=160)
     colour: Spec = {
         "field": "octaves",
         "type": "quantitative",
@@ -301,12 +296,7 @@ def shares(rows: Sequence[Row], palette: Palette) -> Chart:
         "scale": {"domain": [0, 1], "nice": False},
         "axis": {"title": None, "format": ".0%", "tickCount": 4, "grid": False},
     }
-    y: Spec = {
-        "field": "route",
-        "type": "nominal",
-        "sort": routes,
-        "axis": {"title": None, "ticks": False, "domain": False, "labelLimit": 160, "labelPadding": 8},
-    }
+    y = rows_axis("route", routes, label_px=160)
     colour: Spec = {
         "field": "phase",
         "type": "nominal",

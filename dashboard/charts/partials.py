@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 
 from dashboard import stats, text
-from dashboard.charts.base import ZOOM, Chart, Row, Spec, drag, shared, time_axis, tooltip, top_level, values
+from dashboard.charts.base import ZOOM, Chart, Row, Spec, drag, rows_axis, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.stages import LABELS
 from dashboard.state import View
@@ -162,7 +162,7 @@ def broken_in(rows: Sequence[Row], palette: Palette) -> Chart:
         "scale": {"domain": [0, max((row["to"] for row in ends), default=1) * 1.35], "nice": False},
         "axis": None,
     }
-    y = _rows_axis("stage", stages)
+    y = rows_axis("stage", stages)
     layers = [
         {
             "data": values(segments),
@@ -183,15 +183,6 @@ def broken_in(rows: Sequence[Row], palette: Palette) -> Chart:
         return Chart(spec, "No turn broke in this window.", reading)
     most = max(ends, key=lambda row: row["to"])
     return Chart(spec, f"Most turns broke in {most['stage']}: {most['said']} of {text.plural(total, 'broken turn')}.", reading)
-
-
-def _rows_axis(field: str, order: Sequence[str]) -> Spec:
-    return {
-        "field": field,
-        "type": "nominal",
-        "sort": list(order),
-        "axis": {"title": None, "grid": False, "ticks": False, "domain": False, "labelLimit": 210, "labelPadding": 8},
-    }
 
 
 def _diamond(palette: Palette) -> Spec:
@@ -276,7 +267,7 @@ def endings(rows: Sequence[Row], palette: Palette, *, compare: bool) -> Chart:
         "scale": {"domain": [0, top * 1.15], "nice": False},
         "axis": None,
     }
-    y = _rows_axis("label", [row["label"] for row in drawn])
+    y = rows_axis("label", [row["label"] for row in drawn])
     tips = tooltip(("label", "Turn"), ("said", "Turns"), ("before", "Window before"), ("side", "Decided"))
     layers: list[Spec] = [
         {
@@ -326,7 +317,7 @@ def where(rows: Sequence[Row], palette: Palette) -> Chart:
         "scale": {"domain": [0, top * 1.5], "nice": False},
         "axis": {"title": None, "format": ".1~%", "values": [0, top / 2, top]},
     }
-    y = _rows_axis("place", [row["place"] for row in drawn])
+    y = rows_axis("place", [row["place"] for row in drawn])
     tips: list[Spec] = tooltip(
         ("place", "Route and tier"),
         ("said", "Partial rate"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboard import text
-from dashboard.charts.base import Chart, Row, Spec, tooltip, top_level, values
+from dashboard.charts.base import Chart, Row, Spec, rows_axis, tooltip, top_level, values
 from dashboard.charts.evidence import MOST_SOURCES
 from dashboard.palette import Palette
 
@@ -52,12 +52,7 @@ def counts_by_route(rows: Sequence[Row], palette: Palette) -> Chart:
         "sort": columns,
         "axis": {"title": "sources in the answer", "labelAngle": 0, "ticks": False, "domain": False},
     }
-    y: Spec = {
-        "field": "route",
-        "type": "nominal",
-        "sort": routes,
-        "axis": {"title": None, "ticks": False, "domain": False, "labelLimit": 160, "labelPadding": 8},
-    }
+    y = rows_axis("route", routes, label_px=160)
     tips = tooltip(("route", "Route"), ("sources", "Sources"), ("of", "Answered turns"), ("said", "Share"))
     layers: list[Spec] = [
         {
@@ -125,12 +120,7 @@ def origins(rows: Sequence[Row], palette: Palette) -> Chart:
         "scale": {"domain": [0, max((row["sources"] for row in drawn), default=1) * 1.4], "nice": False},
         "axis": None,
     }
-    y: Spec = {
-        "field": "label",
-        "type": "nominal",
-        "sort": [row["label"] for row in drawn],
-        "axis": {"title": None, "ticks": False, "domain": False, "labelLimit": 180, "labelPadding": 8},
-    }
+    y = rows_axis("label", [row["label"] for row in drawn], label_px=180)
     layers: list[Spec] = [
         {
             "mark": {"type": "bar", "height": 14, "color": palette.phases["retrieval"], "cornerRadiusEnd": 2},

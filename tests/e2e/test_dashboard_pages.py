@@ -188,6 +188,16 @@ def keep(page: Page, name: str) -> None:
     page.set_viewport_size(size)
 
 
+def drag(page: Page, box: Any, start: tuple[float, int], end: tuple[float, int]) -> None:
+    """Drags over a box: places are shares of its width and pixels below its top."""
+    (x, y), (to_x, to_y) = ((box["x"] + box["width"] * share, box["y"] + px) for share, px in (start, end))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move((x + to_x) / 2, (y + to_y) / 2, steps=5)  # a drag is a movement: a jump to its end would be none
+    page.mouse.move(to_x, to_y, steps=5)
+    page.mouse.up()
+
+
 def query(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
@@ -278,11 +288,7 @@ def test_drag_zooms_in_and_back_zooms_out(page: Page, stack: Stack) -> None:
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.65, box["y"] + 60, steps=5)
-    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 60, steps=5)
-    page.mouse.up()
+    drag(page, box, (0.6, 60), (0.7, 60))
     page.wait_for_url("**window=custom**")
     assert {"from", "to"} <= set(query(page))
     expect(page.locator('[class*="st-key-chart-rate-live"]')).to_have_count(0)
@@ -378,11 +384,7 @@ def test_box_in_the_heat_map_leads_to_its_turns(page: Page, stack: Stack) -> Non
     chart.scroll_into_view_if_needed()
     box = chart.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 80, steps=5)
-    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + 150, steps=5)
-    page.mouse.up()
+    drag(page, box, (0.3, 20), (0.8, 150))
     page.wait_for_url("**box=**")
     start_ms, end_ms, low_ms, high_ms = (int(part) for part in query(page)["box"][0].split("~"))
     expect(page.locator(".st-key-panel-box h2")).to_have_text("What is different in the box?")
@@ -433,11 +435,7 @@ def test_spike_leads_to_its_cause_in_five_clicks(page: Page, stack: Stack) -> No
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     assert box is not None
-    page.mouse.move(box["x"] + box["width"] * first, box["y"] + 60)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * (first + last) / 2, box["y"] + 60, steps=5)
-    page.mouse.move(box["x"] + box["width"] * last, box["y"] + 60, steps=5)
-    page.mouse.up()  # 1
+    drag(page, box, (first, 60), (last, 60))  # 1
     page.wait_for_url("**window=custom**")
     page.locator('a[href*="window=custom"]', has_text="Which turns broke, and why").click()  # 2
     page.wait_for_url("**/partials?**window=custom**")

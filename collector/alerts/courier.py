@@ -51,13 +51,18 @@ def wait_s(attempts: int, dice: random.Random) -> float:
 
 
 class _Thread:
-    """A thread that works whenever it is poked, and when its time has come."""
+    """A thread that tells one receiver: whenever it is poked, and when its time has come."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, ledger: Ledger, sent: Sent, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._name = name
+        self._ledger = ledger
+        self._sent = sent
+        self._clock = clock
+        self._dice = random.Random()
         self._changed = threading.Condition()
         self._poked = True
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"alerts-{name}", daemon=True)
 
     def start(self) -> None:
         """Begins."""
@@ -90,6 +95,9 @@ class _Thread:
             except (duckdb.Error, StoreError) as error:  # the store is being opened anew, or its disk is full
                 logger.warning("messages about alerts wait: %s", error)
                 pause_s = FIRST_WAIT_S
+            except Exception:  # the end of this thread would be the end of all alerts
+                logger.exception("messages about alerts wait")
+                pause_s = LONGEST_WAIT_S
 
     def round(self) -> float:
         """Does what is due; the seconds until the next thing is."""
@@ -99,26 +107,14 @@ class _Thread:
 class Courier(_Thread):
     """Tells a receiver one event after another."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        receiver: Receiver,
-        sent: Sent,
-        *,
-        clock: Callable[[], int] = time.time_ns,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(f"alerts-{receiver.name}")
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, receiver: Receiver, sent: Sent, *, clock: Callable[[], int] = time.time_ns) -> None:
+        super().__init__(receiver.name, ledger, sent, clock=clock)
         self._receiver = receiver
-        self._sent = sent
-        self._clock = clock
-        self._dice = random.Random(seed)
 
     def round(self) -> float:
         """Tries the oldest message of each incident that is due; the seconds until the next one is."""
         heads: dict[str, Delivery] = {}
-        waiting = [one for one in self._ledger.waiting() if one.receiver == self._receiver.name]
+        waiting = [one for one in self._ledger.waiting() if one.receiver == self._name]
         for delivery in waiting:
             heads.setdefault(delivery.incident_id, delivery)
         soonest_s, again = _IDLE_S, len(waiting) > len(heads)
@@ -151,40 +147,28 @@ class Courier(_Thread):
                 delivered_ns=None,
                 error=str(failed),
             )
-            self._sent(self._receiver.name, "dead" if dead else "failed")
-            logger.warning("%s did not take a message about an alert (try %d): %s", self._receiver.name, attempts, failed)
+            self._sent(self._name, "dead" if dead else "failed")
+            logger.warning("%s did not take a message about an alert (try %d): %s", self._name, attempts, failed)
             return dead
         now = self._clock()
         self._ledger.told(delivery, state="delivered", attempts=attempts, due_ns=now, delivered_ns=now, error=None)
-        self._sent(self._receiver.name, "ok")
+        self._sent(self._name, "ok")
         return True
 
 
 class Announcer(_Thread):
     """Tells Alertmanager what fires, every so often and whenever something changes, with a watchdog that always fires."""
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        receiver: Alertmanager,
-        sent: Sent,
-        *,
-        clock: Callable[[], int] = time.time_ns,
-        seed: int | None = None,
-    ) -> None:
-        super().__init__(f"alerts-{receiver.name}")
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, receiver: Alertmanager, sent: Sent, *, clock: Callable[[], int] = time.time_ns) -> None:
+        super().__init__(receiver.name, ledger, sent, clock=clock)
         self._receiver = receiver
-        self._sent = sent
-        self._clock = clock
-        self._dice = random.Random(seed)
         self._failures = 0
         self._started_ns = clock()
 
     def round(self) -> float:
         """Tells the whole state; the seconds until it is told again."""
         now = self._clock()
-        waiting = [one for one in self._ledger.waiting() if one.receiver == self._receiver.name]
+        waiting = [one for one in self._ledger.waiting() if one.receiver == self._name]
         try:
             self._receiver.tell(self.state(now, {one.alert_id for one in waiting}))
         except SendFailed as failed:
@@ -193,11 +177,11 @@ class Announcer(_Thread):
             for one in waiting:
                 dead = now - one.queued_ns > GIVEN_UP_NS
                 self._note(one, "dead" if dead else "waiting", now + int(pause_s * 1e9), None, str(failed))
-            self._sent(self._receiver.name, "failed")
-            logger.warning("%s was not told of the alerts: %s", self._receiver.name, failed)
+            self._sent(self._name, "failed")
+            logger.warning("%s was not told of the alerts: %s", self._name, failed)
             return pause_s
         self._failures = 0
-        self._sent(self._receiver.name, "ok")
+        self._sent(self._name, "ok")
         for one in waiting:
             self._note(one, "delivered", now, now, None)
         return TOLD_EVERY_S * self._dice.uniform(0.9, 1.1)

@@ -155,7 +155,7 @@ class Evaluator:
         except StoreError as error:  # what is to be written waits
             self._failed(error)
             return False
-        except (duckdb.Error, ValueError, KeyError) as error:
+        except Exception as error:  # noqa: BLE001 - the end of this thread would be the end of all alerts
             self._failed(error)
             self._forget()
             return False
@@ -164,7 +164,7 @@ class Evaluator:
 
     def _failed(self, error: Exception) -> None:
         self.failures += 1
-        logger.error("a minute could not be judged, and is tried again: %s", error)
+        logger.error("a minute could not be judged, and is tried again: %s", error, exc_info=error)
 
     def _forget(self) -> None:
         """Lets everything be made anew from the store: a step may have failed in its middle."""

@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 
 from collector.alerts.alert import Alert
+from collector.store.rows import dicts
 from lastword.explain import MARKED_COLUMNS, ranking
 
 SLICES = 5
@@ -49,22 +50,17 @@ def explain(reader: duckdb.DuckDBPyConnection, alert: Alert, *, kind: str, until
     }
     columns = MARKED_COLUMNS.replace("broken, focus", f"{kind} AS broken, {_FOCUS} AS focus")
     marked = f"SELECT {columns} {_FROM}"
-    slices = _dicts(reader.execute(ranking(marked, SLICES), _used(marked, values)))
+    slices = dicts(reader.execute(ranking(marked, SLICES), _used(marked, values)))
     for one in slices:
         one["attributes"] = json.loads(one["attributes"])
     reasons, traces = (
-        _dicts(reader.execute(sql, _used(sql, values))) for sql in (_REASONS.format(kind=kind), _TRACES.format(kind=kind))
+        dicts(reader.execute(sql, _used(sql, values))) for sql in (_REASONS.format(kind=kind), _TRACES.format(kind=kind))
     )
     return {"slices": slices, "reasons": reasons, "traces": traces}
 
 
 def _used(sql: str, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if f"${name}" in sql}
-
-
-def _dicts(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def named(alert: Alert) -> dict[str, str]:

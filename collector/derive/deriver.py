@@ -11,13 +11,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import duckdb
 import pyarrow as pa
 from msgspec import Struct
 
 from collector.derive.turn import SpanFacts, is_root, turn_of
+from collector.store.rows import dicts
 from collector.store.store import Store, StoreError
 from collector.writer import Batch, QueueFull, Rows
 
@@ -195,7 +196,7 @@ class Deriver:
         high_us = (max(one.last_ns for one in due.values()) + _SLACK_NS) // 1000
         with self._store.reading() as reader:
             recorded = {row[0] for row in reader.execute(_RECORDED, [ids, low_us, high_us, ids]).fetchall()}
-            rows = _dicts(reader.execute(_LOAD, [ids, low_us, high_us]))
+            rows = dicts(reader.execute(_LOAD, [ids, low_us, high_us]))
         found: dict[str, list[SpanFacts]] = {}
         for row in rows:
             trace_id = row.pop("trace_id")
@@ -207,9 +208,4 @@ class Deriver:
         """Lets recent traces wait again: the process may have ended before their turns were made."""
         since_us = int((time.time() - LOOK_BACK_S) * 1e6)
         with self._store.reading() as reader:
-            self.stored(_dicts(reader.execute(_RECENT, [since_us, 2 * self._max_traces])))
-
-
-def _dicts(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            self.stored(dicts(reader.execute(_RECENT, [since_us, 2 * self._max_traces])))

@@ -7,7 +7,7 @@ WITH wanted AS (
     SELECT
         w.target, h.hour, CASE grouping(h.route, h.tier) WHEN 0 THEN 'leaf' WHEN 1 THEN 'route' ELSE 'all' END AS grain,
         CASE WHEN grouping(h.route) = 1 THEN '*' ELSE h.route END AS route, CASE WHEN grouping(h.tier) = 1 THEN '*' ELSE h.tier END AS tier,
-        sum(h.n) AS n, sum(h.k) AS k
+        CASE WHEN grouping(h.tier) = 0 AND h.route = '' THEN sum(h.exposed) ELSE sum(h.n) END AS n, sum(h.k) AS k
     FROM wanted AS w JOIN hours AS h ON h.hour BETWEEN w.target - $history AND w.target - $embargo
     GROUP BY GROUPING SETS ((w.target, h.hour, h.route, h.tier), (w.target, h.hour, h.route), (w.target, h.hour))
 ), sums AS (
@@ -18,7 +18,8 @@ WITH wanted AS (
     SELECT s.target, s.grain, s.route, s.tier, s.k, s.since, (s.k + 50 * a.crude) / (s.n + 50) AS crude
     FROM sums AS s JOIN crude_all AS a USING (target) WHERE s.grain = 'route'
 ), crude_leaves AS (
-    SELECT s.target, s.grain, s.route, s.tier, s.k, s.since, (s.k + 50 * r.crude) / (s.n + 50) AS crude
+    -- Turns without a route are counted among all turns, and are no route that breaks like the others.
+    SELECT s.target, s.grain, s.route, s.tier, s.k, s.since, (s.k + CASE WHEN s.route = '' THEN 0.05 ELSE 50 * r.crude END) / (s.n + 50) AS crude
     FROM sums AS s JOIN crude_routes AS r USING (target, route) WHERE s.grain = 'leaf'
 ), crude AS (
     SELECT * FROM crude_all UNION ALL SELECT * FROM crude_routes UNION ALL SELECT * FROM crude_leaves
@@ -37,11 +38,11 @@ WITH wanted AS (
     SELECT c.target, c.grain, c.route, c.tier, c.since, least(0.95, greatest(1e-6, c.crude * coalesce(p.ratio, 1) * coalesce(l.level, 1))) AS p0
     FROM crude AS c LEFT JOIN profile AS p ON p.target = c.target AND p.grain = c.grain AND p.route = c.route AND p.tier = c.tier AND p.of_day = c.target % 24
     LEFT JOIN level AS l ON l.target = c.target AND l.grain = c.grain AND l.route = c.route AND l.tier = c.tier
-    WHERE c.k >= 50 OR c.target - c.since >= 72
+    WHERE c.k >= 50 OR c.target - c.since >= 72 OR (c.grain = 'leaf' AND c.route = '')
 ), leaves AS (
     SELECT DISTINCT route, tier FROM minutes
 )
-SELECT w.target, x.route, x.tier, coalesce(u.p0, r.p0, a.p0, $prior), w.target - coalesce(u.since, r.since, a.since, w.target)
+SELECT w.target, x.route, x.tier, coalesce(u.p0, CASE WHEN x.route = '' THEN 0.001 END, r.p0, a.p0, $prior), w.target - coalesce(u.since, r.since, a.since, w.target)
 FROM wanted AS w CROSS JOIN leaves AS x
 LEFT JOIN usual AS u ON u.grain = 'leaf' AND u.target = w.target AND u.route = x.route AND u.tier = x.tier
 LEFT JOIN usual AS r ON r.grain = 'route' AND r.target = w.target AND r.route = x.route

@@ -126,11 +126,10 @@ class Detector:
         self._connection.execute("DELETE FROM minutes WHERE minute BETWEEN ? AND ?", [first, last])
         self._connection.register("incoming", minutes)
         try:
-            self._connection.execute(
-                "INSERT INTO minutes SELECT minute, route, tier, n, k FROM incoming WHERE minute BETWEEN ? AND ? ORDER BY minute",
-                [first, last],
-            )
-            found = self._connection.execute("SELECT DISTINCT route, tier FROM incoming").fetchall()
+            self._connection.execute(_sql("loading"), {"first": first, "last": last})
+            found = self._connection.execute(
+                "SELECT DISTINCT route, tier FROM minutes WHERE minute BETWEEN ? AND ?", [first, last]
+            ).fetchall()
         finally:
             self._connection.unregister("incoming")
         if not self._leaves.issuperset(found):
@@ -141,17 +140,18 @@ class Detector:
                 self._rate(self._hours[1], self._hours[1])
 
     def _name_series(self) -> None:
-        """Every series once: one that has the same turns as a wider one is left out."""
-        routes = {route for route, _ in self._leaves}
-        tiers = {tier for _, tier in self._leaves}
-        tiers_of = {route: {tier for other, tier in self._leaves if other == route} for route in routes}
-        routes_of = {tier: {route for route, other in self._leaves if other == tier} for tier in tiers}
+        """Every series once: one that has the same turns as a wider one is left out, and turns without a route are a part of the whole alone."""
+        named_leaves = {(route, tier) for route, tier in self._leaves if route}
+        routes = {route for route, _ in named_leaves}
+        tiers = {tier for _, tier in named_leaves}
+        tiers_of = {route: {tier for other, tier in named_leaves if other == route} for route in routes}
+        routes_of = {tier: {route for route, other in named_leaves if other == tier} for tier in tiers}
         named = [ALL]
         named += [Series("route", route=route) for route in sorted(routes) if len(routes) > 1]
         named += [Series("tier", tier=tier) for tier in sorted(tiers) if len(tiers) > 1]
         named += [
             Series("route_tier", route, tier)
-            for route, tier in sorted(self._leaves)
+            for route, tier in sorted(named_leaves)
             if len(tiers_of[route]) > 1 and len(routes_of[tier]) > 1
         ]
         self.series = [series for series in named if series.scope in self._scopes]

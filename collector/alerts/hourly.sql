@@ -2,12 +2,12 @@
 -- of a minute says nothing of what is usual, and a rate that stays higher is no cluster.
 INSERT INTO hours
 WITH kept AS (
-    SELECT m.minute // 60 AS hour, m.route, m.tier, m.n, m.k
+    SELECT m.minute // 60 AS hour, m.route, m.tier, m.n, m.k, m.exposed
     FROM minutes AS m
     WHERE m.minute >= $first * 60 AND m.minute < ($last + 1) * 60
         AND NOT EXISTS (SELECT 1 FROM excluded AS x WHERE x.route = m.route AND x.tier = m.tier AND m.minute BETWEEN x.first AND x.last)
 ), beside AS (
-    SELECT *, n * (sum(k) OVER whole - k + 1) / (sum(n) OVER whole - n) AS e FROM kept WINDOW whole AS (PARTITION BY hour, route, tier)
+    SELECT *, exposed * (sum(k) OVER whole - k + 1) / (sum(exposed) OVER whole - exposed) AS e FROM kept WINDOW whole AS (PARTITION BY hour, route, tier)
 )
-SELECT hour, route, tier, sum(n), sum(CASE WHEN k >= 5 AND k > 1.1 * e AND k * ln(k / (1.1 * e)) - (k - 1.1 * e) > 5 THEN e ELSE k END)
+SELECT hour, route, tier, sum(n), sum(CASE WHEN k >= 5 AND k > 1.1 * e AND k * ln(k / (1.1 * e)) - (k - 1.1 * e) > 5 THEN e ELSE k END), sum(exposed)
 FROM beside GROUP BY ALL;

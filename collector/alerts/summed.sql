@@ -1,7 +1,7 @@
 -- Turns, broken turns and expected broken turns of each series by the minute, from $first to $last. What is expected of a series is the sum of what is expected of its
 -- routes and tiers, so that turns which move from one to another are no spike of the whole.
 WITH leaves AS (
-    SELECT m.minute, m.route, m.tier, m.n, m.k, m.n * r.p0 AS e, r.age
+    SELECT m.minute, m.route, m.tier, m.n, m.k, m.exposed * r.p0 AS e, r.age
     FROM minutes AS m JOIN rates AS r ON r.hour = m.minute // 60 AND r.route = m.route AND r.tier = m.tier
     WHERE m.minute BETWEEN $first AND $last AND NOT list_contains($without, m.route || chr(31) || m.tier)
 ), grouped AS (

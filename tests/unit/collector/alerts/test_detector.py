@@ -186,3 +186,27 @@ def test_traffic_that_stops_is_a_ticket():
     assert (ticket.rule, ticket.value) == ("no_data", 0)
     quiet = minutes(n=1)
     assert silent(watching(quiet.filter(pa.compute.less(quiet["minute"], START + 50))).detector, START + 53) == []
+
+
+def with_lost(*, usual, lost, first, last):
+    """Calm minutes with turns that were lost before they had a route: so many a minute as usual, and in some minutes."""
+    calm = minutes()
+    rng = np.random.default_rng(9)
+    count = DAYS * 1440 + 1440
+    k = rng.poisson(usual, count)
+    k[DAYS * 1440 + first : DAYS * 1440 + last + 1] = rng.poisson(lost, last - first + 1)
+    rows = {"minute": FIRST + np.arange(count), "route": [""] * count, "tier": [""] * count, "n": k, "k": k}
+    return pa.concat_tables([calm, pa.table(rows).filter(pa.array(k > 0))])
+
+
+def test_turns_that_are_lost_as_usual_fire_nothing():
+    """They are all broken, which they always are: no series of their own, and expected as part of the whole."""
+    watch = watching(with_lost(usual=0.3, lost=0.3, first=60, last=119))
+    assert watch.advance(START, START + 719) == []
+    assert watch.detector.series == [ALL, CHAT, DOCS]
+
+
+def test_many_more_lost_turns_are_an_incident_of_the_whole():
+    """Lost turns are no shift of traffic to a route that always breaks."""
+    changes = watching(with_lost(usual=0.3, lost=30, first=60, last=119)).advance(START, START + 119)
+    assert [one[1:] for one in story(changes)] == [("fired", ALL)]

@@ -13,7 +13,7 @@ from hashlib import sha256
 from msgspec import Struct, field
 
 from collector.alerts.alert import MINUTE_NS, Alert, Event, event_of, percent, resolve
-from collector.alerts.detector import ALL, Detector
+from collector.alerts.detector import Detector
 
 BURN_RATE, NO_DATA = "burn_rate", "no_data"
 BURNS = ((6.0, 360, 30), (1.0, 4320, 360))
@@ -46,12 +46,12 @@ def burning(detector: Detector, minute: int, objective: float) -> list[Condition
     budget = 1 - objective
     found = []
     for times, long, short in BURNS:
-        if not _turns(detector, minute - long + 1, minute - long // 2):  # a store that is young says nothing of a time so long
+        if not detector.total(minute - long + 1, minute - long // 2)[0]:  # a store that is young says nothing of a time so long
             continue
         rates = []
         for length in (long, short):
-            counts = detector.counts(minute - length + 1, minute).get(ALL)
-            rates.append(counts.k / counts.n if counts is not None and counts.k >= _LEAST_BROKEN else 0.0)
+            turns, broken = detector.total(minute - length + 1, minute)
+            rates.append(broken / turns if broken >= _LEAST_BROKEN else 0.0)
         rate = min(rates)
         if rate >= times * budget:
             summary = (
@@ -76,12 +76,12 @@ def burning(detector: Detector, minute: int, objective: float) -> list[Condition
 def silent(detector: Detector, minute: int) -> list[Condition]:
     """A ticket where the traffic of the last minutes is far below that of the same time on the days before, and of the last hours."""
     first = minute - NO_DATA_MINUTES + 1
-    days = [_turns(detector, first - day * 1440, minute - day * 1440) for day in range(1, _DAYS_BACK + 1)]
+    days = [detector.total(first - day * 1440, minute - day * 1440)[0] for day in range(1, _DAYS_BACK + 1)]
     known = [turns for turns in days if turns > 0]
     if not known:
         return []
-    hours = _turns(detector, first - 180, first - 1) * NO_DATA_MINUTES / 180
-    usual, turns = min(sum(known) / len(known), hours), _turns(detector, first, minute)
+    hours = detector.total(first - 180, first - 1)[0] * NO_DATA_MINUTES / 180
+    usual, turns = min(sum(known) / len(known), hours), detector.total(first, minute)[0]
     if turns >= usual / 2 or _poisson_tail(turns, usual) >= _NO_DATA_CHANCE:
         return []
     summary = f"{turns} turns ended in the last {NO_DATA_MINUTES} minutes, where about {usual:.0f} are usual"
@@ -90,11 +90,6 @@ def silent(detector: Detector, minute: int) -> list[Condition]:
             rule=NO_DATA, severity="ticket", value=turns, threshold=usual / 2, window_minutes=NO_DATA_MINUTES, summary=summary
         )
     ]
-
-
-def _turns(detector: Detector, first: int, last: int) -> int:
-    counts = detector.counts(first, last).get(ALL)
-    return 0 if counts is None else counts.n
 
 
 def _poisson_tail(k: int, mean: float) -> float:

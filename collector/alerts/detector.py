@@ -292,6 +292,13 @@ class Detector:
         ).fetchall()
         return {Series(scope, route, tier): Counts(int(n), int(k), float(e)) for scope, route, tier, n, k, e in rows}
 
+    def total(self, first: int, last: int) -> tuple[int, int]:
+        """All turns of these minutes, and those of them that broke. Far cheaper than `counts`, over days."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(n), 0), coalesce(sum(k), 0) FROM minutes WHERE minute BETWEEN ? AND ?", [first, last]
+        ).fetchone()
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
     def newest(self, series: Series, upto: int) -> int | None:
         """The last minute in which the series had a turn."""
         row = self._connection.execute(

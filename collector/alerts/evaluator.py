@@ -18,7 +18,7 @@ from msgspec import Struct
 from collector.alerts import conditions, explanation, messages, rules
 from collector.alerts.alert import MINUTE_NS, Alert, Event, Judged, Scan, alert_of, episode_of, event_of_episode, label
 from collector.alerts.conditions import Condition
-from collector.alerts.detector import DEFAULT_PHI, HISTORY_HOURS, REACH, REWORKED_HOURS, Detector
+from collector.alerts.detector import DEFAULT_PHI, HISTORY_HOURS, REACH, REWORKED_HOURS, Detector, Series
 from collector.alerts.ledger import Delivery, Ledger
 from collector.alerts.minutes import bounds, counting, read_minutes
 from collector.alerts.rules import Rule, RulesError
@@ -35,6 +35,8 @@ CAUGHT_UP_MINUTES = 1440
 """Minutes that passed while nobody judged are judged later, but no further back."""
 LATE_MINUTES = 10
 """Minutes before the longest window that are read anew, so that every window sees what came late."""
+SEEN_EVERY = 10
+"""Minutes after which it is computed anew what a series could show: it changes slowly."""
 EXPLAINED_AT = (0, 2, 5, 10)
 """Minutes behind its firing at which an episode is explained: there is more to see each time."""
 
@@ -108,6 +110,7 @@ class Evaluator:
         self._unwritten = Outcome({}, [], [])
         self._done: int | None = None
         self._broken_rules: set[str] = set()
+        self._visible: dict[tuple[str, Series], list[float | None]] = {}
         self.judged: list[Judged] = []
         self.failures = 0
         self.seconds = 0.0
@@ -130,6 +133,10 @@ class Evaluator:
     def judged_at_s(self) -> float:
         """The end of the last minute that was judged, in seconds since 1970; 0 before the first."""
         return 0.0 if self._done is None else (self._done + 1) * 60.0
+
+    def detector(self, rule: str) -> Detector:
+        """The detector of a rule; there is one once the first minute was judged."""
+        return next(watch.detector for scan, watch in self._watches if scan.rule == rule)
 
     # --- the thread
 
@@ -259,10 +266,13 @@ class Evaluator:
             counts, best = hour.get(series), watch.latest.get(series)
             own = {window: phi for (other, window), phi in phis.items() if other == series}
             baseline = counts.e / counts.n if counts is not None and counts.n else None
-            visible = [
-                smallest_multiple(counts.n / 60, baseline, own, watch.threshold, within) if counts and baseline else None
-                for within in (15, 60)
-            ]
+            key = (scan.rule, series)
+            if minute % SEEN_EVERY == 0 or key not in self._visible:
+                self._visible[key] = [
+                    smallest_multiple(counts.n / 60, baseline, own, watch.threshold, within) if counts and baseline else None
+                    for within in (15, 60)
+                ]
+            visible = self._visible[key]
             state = "firing" if series in firing else "ok" if counts is not None and counts.n else "no_data"
             judged.append(
                 Judged(
@@ -291,7 +301,7 @@ class Evaluator:
 
     def _hold(self, reader: duckdb.DuckDBPyConnection, minute: int, outcome: Outcome) -> list[Judged]:
         """Looks which conditions hold, and how each rule of SQL stands."""
-        detector = next(watch.detector for scan, watch in self._watches if scan.rule == "partial_rate")
+        detector = self.detector("partial_rate")
         holding: list[Condition] = conditions.burning(detector, minute, self._configured.objective)
         looked = {conditions.BURN_RATE}
         if self._clock() - self._started_ns > 12 * MINUTE_NS:  # before it, the traffic of a start is still coming in

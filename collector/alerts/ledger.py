@@ -6,7 +6,7 @@ Invariant: a change of an alert, its event and the messages about it stand in on
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import duckdb
@@ -192,8 +192,11 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, row: dict[str, An
     _insert_all(connection, table, [row])
 
 
-def _insert_all(connection: duckdb.DuckDBPyConnection, table: str, rows: Iterable[dict[str, Any]]) -> None:
-    for row in rows:
-        columns = ", ".join(f'"{name}"' for name in row)
-        places = ", ".join("?" for _ in row)
-        connection.execute(f"INSERT INTO landing.{table} ({columns}) VALUES ({places})", list(row.values()))
+def _insert_all(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Inserts rows of the same columns by one statement, which costs a fraction of one for each."""
+    if not rows:
+        return
+    columns = ", ".join(f'"{name}"' for name in rows[0])
+    places = f"({', '.join('?' for _ in rows[0])})"
+    values = [value for row in rows for value in row.values()]
+    connection.execute(f"INSERT INTO landing.{table} ({columns}) VALUES {', '.join([places] * len(rows))}", values)

@@ -27,7 +27,7 @@ def _of_window(n: float, baseline: float, phi: float, threshold: float, window: 
     low, high = 1.1, 1 / baseline
     if _evidence(n, baseline, high, phi, window) < threshold:
         return None
-    for _ in range(40):  # halves the interval far below what is shown
+    for _ in range(20):  # halves the interval far below what is shown
         middle = (low + high) / 2
         if _evidence(n, baseline, middle, phi, window) < threshold:
             low = middle

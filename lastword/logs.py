@@ -63,3 +63,4 @@ def configure(level: str, environ: Mapping[str, str] = os.environ) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(Redactor(secrets_of(environ)))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # it names every address that is called, and some are secrets

@@ -96,8 +96,9 @@ class Judged(Struct, kw_only=True):
 
 def wilson(k: int, n: int, z: float = 1.96) -> tuple[float, float]:
     """The 95% interval of a rate of `k` in `n` (Wilson 1927)."""
-    if n == 0:
+    if n <= 0:
         return 0.0, 1.0
+    k = min(max(k, 0), n)
     rate, square = k / n, z * z
     middle = (rate + square / (2 * n)) / (1 + square / n)
     half = z / (1 + square / n) * math.sqrt(rate * (1 - rate) / n + square / (4 * n * n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -17,11 +18,12 @@ from collector.alerts import messages, rules
 from collector.alerts.alert import MINUTE_NS, Alert, event_of
 from collector.alerts.courier import Announcer, Courier
 from collector.alerts.evaluator import Configured, Evaluator
-from collector.alerts.ledger import Delivery, Ledger, Silence
+from collector.alerts.ledger import TEST, Delivery, Ledger, Silence
 from collector.alerts.receivers import Alertmanager, Slack, Webhook, client
 from collector.alerts.tally import Tally
 from collector.store.store import Store
 from collector.writer import Writer
+from lastword.errors import SettingsError
 
 KEPT_NS = 400 * 24 * 60 * MINUTE_NS
 """How long resolved alerts are kept."""
@@ -52,7 +54,9 @@ class Alerts:
         *,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Raises RulesError and SecretUnusable."""
+        """Raises RulesError, SecretUnusable and SettingsError."""
+        for name, url in _addresses(wanted).items():
+            _check_address(name, url)
         self._clock = clock
         self.ledger = Ledger(store, writer.call)
         self._http = client()
@@ -67,7 +71,8 @@ class Alerts:
             self._add(Courier(self.ledger, Slack(self._http, wanted.slack_url), self._sent, clock=clock), "slack")
         if wanted.alertmanager_url:
             receiver = Alertmanager(self._http, wanted.alertmanager_url)
-            self._add(Announcer(self.ledger, receiver, self._sent, clock=clock), "alertmanager")
+            announcer = Announcer(self.ledger, receiver, self._sent, alive=lambda: self.evaluator.alive, clock=clock)
+            self._add(announcer, "alertmanager")
         written = rules.read_rules(Path(wanted.rules_file).expanduser()) if wanted.rules_file else []
         with store.reading() as reader:
             rules.check_rules(written, reader)
@@ -140,7 +145,7 @@ class Alerts:
         alert = Alert(
             alert_id=name,
             incident_id=name,
-            rule="test",
+            rule=TEST,
             severity="ticket",
             scope="all",
             state="resolved",
@@ -170,6 +175,17 @@ class Alerts:
         self.ledger.record([alert], [event], sent, None)
         self.poke()
         return sent
+
+
+def _check_address(name: str, url: str) -> None:
+    """Raises SettingsError where a receiver's address cannot be one. It may hold a secret, and is not repeated."""
+    try:
+        parts = urlsplit(url)
+        usable = not url or (parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0)
+    except ValueError:  # a port or an address that is none
+        usable = False
+    if not usable:
+        raise SettingsError(f"LASTWORD_COLLECTOR_ALERTS_{name.upper()}_URL is no address of http or https")
 
 
 def _addresses(wanted: Wanted) -> dict[str, str]:

@@ -73,15 +73,19 @@ def burning(detector: Detector, minute: int, objective: float) -> list[Condition
     return found
 
 
-def silent(detector: Detector, minute: int) -> list[Condition]:
-    """A ticket where the traffic of the last minutes is far below that of the same time on the days before, and of the last hours."""
+def silent(detector: Detector, minute: int, *, firing: bool = False) -> list[Condition]:
+    """A ticket where the traffic of the last minutes is far below that of the same time on the days before, and of the last hours.
+
+    While it fires the last hours say nothing: they are those of the outage.
+    """
     first = minute - NO_DATA_MINUTES + 1
     days = [detector.total(first - day * 1440, minute - day * 1440)[0] for day in range(1, _DAYS_BACK + 1)]
     known = [turns for turns in days if turns > 0]
     if not known:
         return []
     hours = detector.total(first - 180, first - 1)[0] * NO_DATA_MINUTES / 180
-    usual, turns = min(sum(known) / len(known), hours), detector.total(first, minute)[0]
+    days_usual = sum(known) / len(known)
+    usual, turns = days_usual if firing else min(days_usual, hours), detector.total(first, minute)[0]
     if turns >= usual / 2 or _poisson_tail(turns, usual) >= _NO_DATA_CHANCE:
         return []
     summary = f"{turns} turns ended in the last {NO_DATA_MINUTES} minutes, where about {usual:.0f} are usual"

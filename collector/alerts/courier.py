@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import duckdb
 
 from collector.alerts.alert import MINUTE_NS, Alert
-from collector.alerts.ledger import Delivery, Ledger
+from collector.alerts.ledger import TEST, Delivery, Ledger
 from collector.alerts.messages import alertmanager
 from collector.alerts.receivers import Alertmanager, SendFailed
 from collector.store.store import StoreError
@@ -31,6 +31,8 @@ TOLD_EVERY_S = 45.0
 _HOLDS_NS = 3 * MINUTE_NS
 _TOLD_AFTER_NS = 5 * MINUTE_NS
 _IDLE_S = 30.0
+CLOSE_S = 15.0
+"""How long the end of the collector waits for a try that is being made."""
 
 Sent = Callable[[str, str], None]
 """Counts a try: receiver, and `ok`, `failed` or `dead`."""
@@ -80,7 +82,7 @@ class _Thread:
             self._closing = True
             self._changed.notify()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(CLOSE_S)  # a receiver that never ends its answer does not keep the collector
 
     def _run(self) -> None:
         pause_s = 0.0
@@ -159,8 +161,18 @@ class Courier(_Thread):
 class Announcer(_Thread):
     """Tells Alertmanager what fires, every so often and whenever something changes, with a watchdog that always fires."""
 
-    def __init__(self, ledger: Ledger, receiver: Alertmanager, sent: Sent, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        receiver: Alertmanager,
+        sent: Sent,
+        *,
+        alive: Callable[[], bool],
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """`alive` says whether minutes are judged: the watchdog fires as long as they are."""
         super().__init__(receiver.name, ledger, sent, clock=clock)
+        self._alive = alive
         self._receiver = receiver
         self._failures = 0
         self._started_ns = clock()
@@ -169,8 +181,9 @@ class Announcer(_Thread):
         """Tells the whole state; the seconds until it is told again."""
         now = self._clock()
         waiting = [one for one in self._ledger.waiting() if one.receiver == self._name]
+        told = self.state(now, {one.alert_id for one in waiting})
         try:
-            self._receiver.tell(self.state(now, {one.alert_id for one in waiting}))
+            refused = self._receiver.tell([alert for _, alert in told])
         except SendFailed as failed:
             self._failures += 1
             pause_s = min(TOLD_EVERY_S, wait_s(self._failures, self._dice))
@@ -182,24 +195,32 @@ class Announcer(_Thread):
             return pause_s
         self._failures = 0
         self._sent(self._name, "ok")
+        errors = {told[place][0]: error for place, error in refused.items()}
+        for alert_id, error in errors.items():
+            logger.warning("%s does not take alert %s: %s", self._name, alert_id, error)
         for one in waiting:
-            self._note(one, "delivered", now, now, None)
+            why = errors.get(one.alert_id)
+            self._note(one, "dead" if why else "delivered", now, None if why else now, why)
         return TOLD_EVERY_S * self._dice.uniform(0.9, 1.1)
 
     def _note(self, one: Delivery, state: str, due_ns: int, delivered_ns: int | None, error: str | None) -> None:
         self._ledger.told(one, state=state, attempts=one.attempts + 1, due_ns=due_ns, delivered_ns=delivered_ns, error=error)
 
-    def state(self, now: int, untold: set[str]) -> list[dict[str, Any]]:
-        """The alerts of a moment: those that fire, those that ended lately or were not told yet, and the watchdog. Silenced ones are not told."""
+    def state(self, now: int, untold: set[str]) -> list[tuple[str, dict[str, Any]]]:
+        """The alerts of a moment by their ids: those that fire, those that ended lately or were not told yet, and the watchdog. Silenced ones are not told."""
         silences = self._ledger.silences(now)
         told = []
         for alert in self._ledger.alerts(since_ns=now - (GIVEN_UP_NS if untold else _TOLD_AFTER_NS)):
             late = alert.resolved_ns is not None and alert.resolved_ns < now - _TOLD_AFTER_NS
-            if (late and alert.alert_id not in untold) or any(one.covers(alert, now) for one in silences):
+            if (late and alert.alert_id not in untold) or any(one.keeps(alert, now) for one in silences):
                 continue
             ends = now + _HOLDS_NS if alert.resolved_ns is None else min(alert.resolved_ns, now)
-            told.append(alertmanager(alert, ends_ns=ends, link=alert.link))
-        return [*told, alertmanager(self._watchdog(), ends_ns=now + _HOLDS_NS, link=None)]
+            if alert.rule == TEST:  # what never fires wakes nobody, and that is what a test is to find out
+                ends = alert.fired_ns + _HOLDS_NS
+            told.append((alert.alert_id, alertmanager(alert, ends_ns=ends, link=alert.link)))
+        if self._alive():
+            told.append(("watchdog", alertmanager(self._watchdog(), ends_ns=now + _HOLDS_NS, link=None)))
+        return told
 
     def _watchdog(self) -> Alert:
         """An alert that always fires: where it is missing, nobody would be told of another."""

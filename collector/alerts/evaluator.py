@@ -16,7 +16,19 @@ import msgspec
 from msgspec import Struct
 
 from collector.alerts import conditions, explanation, messages, rules
-from collector.alerts.alert import MINUTE_NS, Alert, Event, Judged, Scan, alert_of, episode_of, event_of_episode, label
+from collector.alerts.alert import (
+    MINUTE_NS,
+    Alert,
+    Event,
+    Judged,
+    Scan,
+    alert_of,
+    episode_of,
+    event_of,
+    event_of_episode,
+    label,
+    resolve,
+)
 from collector.alerts.conditions import Condition
 from collector.alerts.detector import DEFAULT_PHI, HISTORY_HOURS, REACH, REWORKED_HOURS, Detector, Series
 from collector.alerts.ledger import Delivery, Ledger
@@ -35,6 +47,8 @@ CAUGHT_UP_MINUTES = 1440
 """Minutes that passed while nobody judged are judged later, but no further back."""
 LATE_MINUTES = 10
 """Minutes before the longest window that are read anew, so that every window sees what came late."""
+ALIVE_S = 300
+"""Without a judged minute for so long, the watchdog is told no more."""
 SEEN_EVERY = 10
 """Minutes after which it is computed anew what a series could show: it changes slowly."""
 EXPLAINED_AT = (0, 2, 5, 10)
@@ -110,6 +124,8 @@ class Evaluator:
         self._unwritten = Outcome({}, [], [])
         self._done: int | None = None
         self._broken_rules: set[str] = set()
+        self._looked_at: dict[str, int] = {}
+        self._written: int | None = None
         self._visible: dict[tuple[str, Series], list[float | None]] = {}
         self.judged: list[Judged] = []
         self.failures = 0
@@ -131,8 +147,14 @@ class Evaluator:
 
     @property
     def judged_at_s(self) -> float:
-        """The end of the last minute that was judged, in seconds since 1970; 0 before the first."""
-        return 0.0 if self._done is None else (self._done + 1) * 60.0
+        """The end of the last minute that was judged and written, in seconds since 1970; 0 before the first."""
+        return 0.0 if self._written is None else (self._written + 1) * 60.0
+
+    @property
+    def alive(self) -> bool:
+        """Whether minutes are judged: the last one lately, or the first one soon."""
+        since_s = self.judged_at_s or self._started_ns / 1e9
+        return self._clock() / 1e9 - since_s < ALIVE_S
 
     def detector(self, rule: str) -> Detector:
         """The detector of a rule; there is one once the first minute was judged."""
@@ -159,6 +181,7 @@ class Evaluator:
                 self._judge(self._done + 1, minute)
                 self._done = minute
             self._write()
+            self._written = self._done
         except StoreError as error:  # what is to be written waits
             self._failed(error)
             return False
@@ -184,7 +207,8 @@ class Evaluator:
     def _warm_up(self, minute: int) -> None:
         """Takes over from the process before, and learns what is usual."""
         before = self._ledger.judged_minute()
-        self._done = minute - 1 if before is None else max(min(before, minute - 1), minute - CAUGHT_UP_MINUTES)
+        if self._done is None:  # after a failure, its minutes are to be judged
+            self._done = minute - 1 if before is None else max(min(before, minute - 1), minute - CAUGHT_UP_MINUTES)
         known = self._ledger.alerts(since_ns=(minute - HISTORY_HOURS * 60) * MINUTE_NS)
         known = [self._unwritten.alerts.get(alert.alert_id, alert) for alert in known]
         of_scans = {scan.rule for scan in self._scans}
@@ -192,6 +216,7 @@ class Evaluator:
         self._conditions = {
             conditions.key_of(alert): alert for alert in known if alert.rule not in of_scans and alert.state == "firing"
         }
+        self._drop_unknown()
         with self._store.reading() as reader:
             span = bounds(reader)
             first = self._done if span is None else max(span[0], self._done - (HISTORY_HOURS + REWORKED_HOURS) * 60)
@@ -204,6 +229,17 @@ class Evaluator:
             watch.warm_up(self._done + 1, first)
             watches.append((scan, watch))
         self._watches = watches
+
+    def _drop_unknown(self) -> None:
+        """Ends the alerts of rules that are there no more: nobody would look at them again."""
+        known = {conditions.BURN_RATE, conditions.NO_DATA, *(rule.name for rule in self._configured.rules)}
+        now = self._clock()
+        for key in [key for key, alert in self._conditions.items() if alert.rule not in known]:
+            alert = self._conditions.pop(key)
+            resolve(alert, now, "removed")
+            gone = Outcome({alert.alert_id: alert}, [event_of("resolved", alert, now)], [])
+            self._address(gone, now)
+            self._unwritten.merge(gone)
 
     # --- a minute
 
@@ -220,10 +256,11 @@ class Evaluator:
                 changes = watch.advance(first, last - 1) if first < last else []
                 changes += watch.advance(last, last, least=0.0)
                 self._note(scan, watch, changes, outcome)
-                self._look(reader, scan, watch, last, outcome)
                 judged += self._series(scan, watch, last)
-            judged += self._hold(reader, last, outcome)
             self._tally.update(reader, last)
+        for scan, watch in self._watches:
+            self._look(scan, watch, last, outcome)
+        judged += self._hold(last, outcome)
         self._address(outcome, (last + 1) * MINUTE_NS)
         self._unwritten.merge(outcome)
         self.judged = judged
@@ -241,7 +278,7 @@ class Evaluator:
         for alert_id in [one.alert_id for one in self._alerts.values() if one.rule == scan.rule and one.alert_id not in kept]:
             del self._alerts[alert_id]
 
-    def _look(self, reader: duckdb.DuckDBPyConnection, scan: Scan, watch: Watch, minute: int, outcome: Outcome) -> None:
+    def _look(self, scan: Scan, watch: Watch, minute: int, outcome: Outcome) -> None:
         """Explains the episodes that are young."""
         for episode in watch.open:
             alert = self._alerts[episode.id]
@@ -250,7 +287,8 @@ class Evaluator:
                 continue
             until = (minute + 1) * MINUTE_NS
             try:
-                alert.explanation = explanation.explain(reader, alert, kind=_KINDS[scan.column], until_ns=until)
+                with self._store.reading() as reader:  # of its own: a failure ends the transaction that it happens in
+                    alert.explanation = explanation.explain(reader, alert, kind=_KINDS[scan.column], until_ns=until)
             except duckdb.Error as error:  # a page without its reasons is better than none
                 logger.warning("an alert could not be explained: %s", error)
             alert.link = messages.link(alert, self._configured.dashboard_url)
@@ -299,34 +337,36 @@ class Evaluator:
 
     # --- conditions
 
-    def _hold(self, reader: duckdb.DuckDBPyConnection, minute: int, outcome: Outcome) -> list[Judged]:
+    def _hold(self, minute: int, outcome: Outcome) -> list[Judged]:
         """Looks which conditions hold, and how each rule of SQL stands."""
         detector = self.detector("partial_rate")
         holding: list[Condition] = conditions.burning(detector, minute, self._configured.objective)
         looked = {conditions.BURN_RATE}
         if self._clock() - self._started_ns > 12 * MINUTE_NS:  # before it, the traffic of a start is still coming in
-            holding += conditions.silent(detector, minute)
+            firing = any(alert.rule == conditions.NO_DATA for alert in self._conditions.values())
+            holding += conditions.silent(detector, minute, firing=firing)
             looked.add(conditions.NO_DATA)
-        failed = set()
         for rule in self._configured.rules:
-            if minute % rule.every_minutes:
+            if self._looked_at.get(rule.name) == minute // rule.every_minutes:
                 continue
+            self._looked_at[rule.name] = minute // rule.every_minutes
             try:
-                holding += rules.holding(rule, reader, minute)
+                with self._store.reading() as reader:  # of its own: a failure ends the transaction that it happens in
+                    holding += rules.holding(rule, reader, minute)
                 looked.add(rule.name)
+                self._broken_rules.discard(rule.name)
             except RulesError as error:
-                failed.add(rule.name)
                 if rule.name not in self._broken_rules:
                     logger.error("a rule could not be looked at: %s", error)  # noqa: TRY400 - the message says it all
-        self._broken_rules = failed
+                self._broken_rules.add(rule.name)
         alerts, events = conditions.changes(holding, self._conditions, looked, minute)
         for alert in alerts:
             alert.link = messages.link(alert, self._configured.dashboard_url)
             outcome.alerts[alert.alert_id] = alert
         outcome.events += events
-        return self._rules_judged(minute, failed)
+        return self._rules_judged(minute)
 
-    def _rules_judged(self, minute: int, failed: set[str]) -> list[Judged]:
+    def _rules_judged(self, minute: int) -> list[Judged]:
         firing = {alert.rule: alert.alert_id for alert in self._conditions.values()}
         names = [
             (conditions.BURN_RATE, None),
@@ -338,7 +378,7 @@ class Evaluator:
                 rule=name,
                 scope="all" if name in {conditions.BURN_RATE, conditions.NO_DATA} else "query",
                 minute_ns=minute * MINUTE_NS,
-                state="error" if name in failed else "firing" if name in firing else "ok",
+                state="error" if name in self._broken_rules else "firing" if name in firing else "ok",
                 threshold=threshold,
                 alert_id=firing.get(name),
             )
@@ -352,9 +392,13 @@ class Evaluator:
         if not outcome.events or not self._configured.receivers:
             return
         silences = self._ledger.silences(now_ns)
+        untold = self._ledger.silenced()
         for event in outcome.events:
             message = msgspec.json.encode(messages.document(event)).decode()
-            silenced = any(one.covers(event.alert, now_ns) for one in silences)
+            # Who was told that it fired is told the rest of it, and nobody else is.
+            silenced = event.alert.alert_id in untold or any(one.keeps(event.alert, now_ns) for one in silences)
+            if silenced:
+                untold.add(event.alert.alert_id)
             for receiver in self._configured.receivers:
                 # People are told once of an incident; programs and the inhibition of Alertmanager take every symptom.
                 if receiver == "slack" and event.alert.role != "root" and event.change != "widened":

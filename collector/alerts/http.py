@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, delete, post
+from litestar.connection import ASGIConnection
 from litestar.datastructures import State
-from litestar.exceptions import NotFoundException
+from litestar.exceptions import ClientException, NotFoundException, PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
@@ -16,17 +18,38 @@ from collector.alerts.alerts import Alerts
 _MAX_MINUTES = 30 * 24 * 60
 
 
+_Name = Annotated[str, Meta(max_length=200)]
+
+
+def from_a_program(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Refuses what a page of somebody else's could make a browser send: browsers name the origin."""
+    if "origin" in connection.headers:
+        raise PermissionDeniedException("this is no call for a browser")
+
+
+def of_json(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Refuses what a browser's form could send without asking for leave."""
+    if not connection.headers.get("content-type", "").startswith("application/json"):
+        raise ClientException("the content type is to be application/json", status_code=415)
+
+
 class SilenceRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Body of `POST /v1/alerts/silences`: what is left out stands for every value."""
 
-    rule: str | None = None
-    route: str | None = None
-    model_tier: str | None = None
+    rule: _Name | None = None
+    route: _Name | None = None
+    model_tier: _Name | None = None
     minutes: Annotated[int, Meta(ge=1, le=_MAX_MINUTES)] = 60
     comment: Annotated[str, Meta(max_length=500)] = ""
 
 
-@post("/v1/alerts/silences", status_code=201, summary="Tell nobody of some alerts for a while", tags=["alerts"])
+@post(
+    "/v1/alerts/silences",
+    guards=[from_a_program],
+    status_code=201,
+    summary="Tell nobody of some alerts for a while",
+    tags=["alerts"],
+)
 async def silence(data: JSONBody[SilenceRequest], state: State) -> Response[dict[str, Any]]:
     """The silence."""
     alerts: Alerts = state.alerts
@@ -34,7 +57,9 @@ async def silence(data: JSONBody[SilenceRequest], state: State) -> Response[dict
     return Response({"silenceId": made.silence_id, "endsNs": made.ends_ns}, status_code=201)
 
 
-@delete("/v1/alerts/silences/{silence_id:str}", status_code=204, summary="End a silence", tags=["alerts"])
+@delete(
+    "/v1/alerts/silences/{silence_id:str}", guards=[from_a_program], status_code=204, summary="End a silence", tags=["alerts"]
+)
 async def end_silence(silence_id: FromPath[str], state: State) -> None:
     """404 where none of that id holds."""
     alerts: Alerts = state.alerts
@@ -42,7 +67,9 @@ async def end_silence(silence_id: FromPath[str], state: State) -> None:
         raise NotFoundException(f"no silence {silence_id} holds now")
 
 
-@post("/v1/alerts/test", status_code=202, summary="Send every receiver a test", tags=["alerts"])
+@post(
+    "/v1/alerts/test", guards=[from_a_program, of_json], status_code=202, summary="Send every receiver a test", tags=["alerts"]
+)
 async def test(state: State) -> Response[dict[str, Any]]:
     """The deliveries, to be looked up in `alert_deliveries`."""
     alerts: Alerts = state.alerts

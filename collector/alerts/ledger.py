@@ -18,6 +18,8 @@ from collector.store.store import Store
 from collector.store.tables import ALERT_EVENTS, ALERTS
 
 _JSON = ("labels", "explanation")
+TEST = "test"
+"""The rule of alerts that only try out the way to the receivers."""
 
 
 class Delivery(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,10 @@ class Silence(Struct, frozen=True, kw_only=True):
         """Whether an alert is not to be told at a time."""
         named = ((self.rule, alert.rule), (self.route, alert.route), (self.model_tier, alert.model_tier))
         return self.starts_ns <= at_ns < self.ends_ns and all(wanted is None or wanted == has for wanted, has in named)
+
+    def keeps(self, alert: Alert, at_ns: int) -> bool:
+        """Whether an alert that fired in the silence is not told now: one that was told already is told to its end."""
+        return alert.rule != TEST and self.starts_ns <= alert.fired_ns and self.covers(alert, at_ns)
 
 
 class Ledger:
@@ -95,6 +101,10 @@ class Ledger:
             f"SELECT {', '.join(names)} FROM landing.alert_deliveries WHERE state = 'waiting' ORDER BY queued_ns, delivery_id"
         )
         return [Delivery(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def silenced(self) -> set[str]:
+        """Alerts that fire, or fired lately, and nobody was told."""
+        return {row[0] for row in self._read("SELECT DISTINCT alert_id FROM landing.alert_deliveries WHERE state = 'silenced'")}
 
     def _read(self, sql: str, *params: object) -> list[tuple[Any, ...]]:
         cursor = self._store.cursor()

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from collector.alerts.alert import Alert, Event, percent
 from collector.alerts.explanation import named
 
+_SLACK_CHARS = 3000
 _LINK_BEFORE_S, _LINK_AFTER_S = 1800, 900
 """The link shows so much around the episode: a spike is seen against what was before it."""
 
@@ -85,8 +86,9 @@ def slack(message: dict[str, Any]) -> dict[str, Any]:
     """A message for an incoming webhook of Slack, and of those that read the same."""
     data = message["data"]
     word = {"alert.resolved": "resolved", "alert.test": "test"}.get(message["type"], data["severity"])
-    title = f"[{word}] {data['summary']}"
-    text = "\n".join(lines(message))
+    # Names come from whoever sends spans: what Slack would take for a mention or a link is shown as it is.
+    title = _escaped(f"[{word}] {data['summary']}")
+    text = _escaped("\n".join(lines(message)))
     attachment = {
         "fallback": title,
         "color": "good" if data["state"] == "resolved" else "danger" if data["severity"] == "page" else "warning",
@@ -96,6 +98,10 @@ def slack(message: dict[str, Any]) -> dict[str, Any]:
     if data["link"]:
         attachment["title_link"] = data["link"]
     return {"text": title, "attachments": [attachment]}
+
+
+def _escaped(text: str) -> str:
+    return text[:_SLACK_CHARS].replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def alertmanager(alert: Alert, *, ends_ns: int, link: str | None) -> dict[str, Any]:
@@ -129,7 +135,8 @@ _OWN = {"alertname", "service", "severity", "incident", "role", "scope", "route"
 
 def _label(name: str) -> str:
     """A label's name without what Alertmanager does not take in one."""
-    return "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "_" for letter in name)
+    kept = "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "_" for letter in name)
+    return kept if kept and not kept[0].isdigit() else f"_{kept}"
 
 
 def _time(ns: int) -> str:

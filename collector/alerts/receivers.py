@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -36,15 +35,22 @@ def client() -> httpx2.Client:
     return httpx2.Client(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
 
 
-def _post(http: httpx2.Client, url: str, body: bytes, headers: dict[str, str]) -> httpx2.Response:
+def _post(http: httpx2.Client, url: str, body: bytes, headers: dict[str, str]) -> None:
     try:
-        response = http.post(url, content=body, headers={"content-type": "application/json", **headers})
-    except httpx2.HTTPError as error:
+        with http.stream("POST", url, content=body, headers={"content-type": "application/json", **headers}) as response:
+            said = b""
+            if not response.is_success:  # the words of one that took it are nobody's business
+                end = time.monotonic() + TIMEOUT_S
+                for part in response.iter_bytes():
+                    said += part
+                    if len(said) > _ERROR_CHARS or time.monotonic() > end:
+                        break
+            status = response.status_code
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         raise SendFailed(f"no answer: {str(error) or type(error).__name__}") from error
-    if not response.is_success:
-        detail = f"HTTP {response.status_code}: {response.text[:_ERROR_CHARS]}"
-        raise SendFailed(detail, final=response.status_code == 410)  # Gone: the receiver wants no more
-    return response
+    if not 200 <= status < 300:
+        detail = f"HTTP {status}: {said[:_ERROR_CHARS].decode(errors='replace')}"
+        raise SendFailed(detail, final=status == 410)  # Gone: the receiver wants no more
 
 
 class Webhook:
@@ -61,7 +67,9 @@ class Webhook:
         for number, secret in enumerate(secrets, 1):
             try:
                 self._keys.append(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
-            except binascii.Error as error:  # the secret itself is not for a log
+                if not self._keys[-1]:
+                    raise ValueError("empty")
+            except ValueError as error:  # the secret itself is not for a log
                 raise SecretUnusable(f"secret {number} of the webhook is not whsec_ and base64") from error
 
     def send(self, delivery_id: str, message: dict[str, Any]) -> None:
@@ -107,26 +115,28 @@ class Alertmanager:
         self._http = http
         self._url = f"{url.rstrip('/')}/api/v2/alerts"
 
-    def tell(self, alerts: Sequence[dict[str, Any]]) -> None:
-        """Tells the alerts that fire, and those that ended lately.
+    def tell(self, alerts: Sequence[dict[str, Any]]) -> dict[int, str]:
+        """Tells the alerts that fire, and those that ended lately; the places of those that are refused, with the reason.
 
         Raises:
-            SendFailed: some were not taken.
+            SendFailed: none was taken.
         """
         try:
             self._send(alerts)
         except SendFailed as error:
-            if "HTTP 400" not in str(error) or len(alerts) < 2:
+            if "HTTP 400" not in str(error):
                 raise
             # It took those of the batch that it understood, and does not say which: one by one it does.
-            failed = []
-            for alert in alerts:
+            refused = {}
+            for place, alert in enumerate(alerts):
                 try:
                     self._send([alert])
                 except SendFailed as one:
-                    failed.append(f"{alert['labels']['alertname']}: {one}")
-            if failed:
-                raise SendFailed("; ".join(failed)[:_ERROR_CHARS]) from error
+                    if "HTTP 400" not in str(one):
+                        raise
+                    refused[place] = str(one)
+            return refused
+        return {}
 
     def _send(self, alerts: Sequence[dict[str, Any]]) -> None:
         _post(self._http, self._url, json.dumps(list(alerts)).encode(), {})

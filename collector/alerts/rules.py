@@ -5,16 +5,17 @@ A query returns rows of `value`, of `threshold` where a row has its own, and of 
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal
 
 import duckdb
 import msgspec
+import pyarrow as pa
 from msgspec import Meta, Struct, field
 
 from collector.alerts.conditions import BURN_RATE, NO_DATA, Condition
@@ -24,7 +25,7 @@ MAX_RULES = 100
 MAX_ROWS = 100
 """Rows of a rule's result that are looked at: more series than that are no alert but a table."""
 TIMEOUT_MS = 5_000
-_TAKEN = {"partial_rate", "client_left", "abandoned", BURN_RATE, NO_DATA, "watchdog"}
+_TAKEN = {"partial_rate", "client_left", "abandoned", BURN_RATE, NO_DATA, "watchdog", "test"}
 
 
 class RulesError(Exception):
@@ -99,18 +100,17 @@ def holding(rule: Rule, reader: duckdb.DuckDBPyConnection, minute: int) -> list[
         RulesError: its query failed, or a value is no number.
     """
     try:
-        result = run_on(reader, Query(sql=_bound(rule, minute), max_rows=MAX_ROWS, timeout_ms=TIMEOUT_MS))
+        result = run_on(reader, Query(sql=_bound(rule, minute), format="arrow", max_rows=MAX_ROWS, timeout_ms=TIMEOUT_MS))
     except QueryError as error:
         raise RulesError(f"rule {rule.name}: {error}") from error
-    body = json.loads(result.body)
-    names = [column["name"] for column in body["columns"]]
+    if result.truncated:
+        raise RulesError(f"rule {rule.name}: its query returns more than {MAX_ROWS} rows; let it return those that matter")
     found = []
-    for row in body["rows"]:
-        values = dict(zip(names, row, strict=True))
+    for values in pa.ipc.open_stream(result.body).read_all().to_pylist():
         value, threshold = values.pop("value"), values.pop("threshold", rule.threshold)
         if value is None:  # nothing to measure, which is not the same as zero
             continue
-        if not isinstance(value, int | float) or not isinstance(threshold, int | float):
+        if not isinstance(value, int | float | Decimal) or not isinstance(threshold, int | float | Decimal):
             raise RulesError(f"rule {rule.name}: value and threshold are to be numbers, not {value!r} and {threshold!r}")
         if value <= threshold if rule.below else value >= threshold:
             labels = rule.labels | {name: str(label) for name, label in values.items() if label is not None}

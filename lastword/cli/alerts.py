@@ -110,7 +110,7 @@ def show(alert_id: str, as_json: bool, url: str) -> None:
 @_URL
 def test(url: str) -> None:
     """Send every receiver a test, and say who took it."""
-    sent = _ask("POST", url, "/v1/alerts/test")["deliveries"]
+    sent = _ask("POST", url, "/v1/alerts/test", {})["deliveries"]
     if not sent:
         click.echo("no receiver is set: see LASTWORD_COLLECTOR_ALERTS_* in docs/settings.md")
         return

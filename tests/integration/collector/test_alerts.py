@@ -210,3 +210,31 @@ def test_every_series_is_shown_with_what_it_would_take_to_see_it(calm, live):
     ] or [row[0] for row in series] == ["all", "route", "route", "route_tier", "tier", "tier"]
     assert all(row[5] <= row[4] for row in series if row[4] is not None)
     assert series[0][5] is not None
+
+
+def test_a_rule_that_fails_or_is_gone_stops_nothing_else(calm, tmp_path, live):
+    """A query that breaks on its data is an error of its rule alone; and where a rule is taken away, what it fired ends."""
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        "[[rule]]\nname = 'breaks'\nsql = \"select cast('x' || count(*) as int) as value from turns\"\nthreshold = 1\n"
+        "[[rule]]\nname = 'holds'\nsql = 'select 5 as value'\nthreshold = 1\n",
+        encoding="utf-8",
+    )
+    world = live(calm, START, rules_file=str(path))
+    world.live(START, START + 1, CALM)
+    states = dict(world.rows("select rule, state from alert_series where scope = 'query'"))
+    assert states == {"breaks": "error", "holds": "firing"}
+    assert world.alerts.evaluator.alive
+    path.write_text("", encoding="utf-8")
+    world.restart()
+    world.live(START + 2, START + 2, CALM)
+    assert world.rows("select rule, state, why_resolved from alerts") == [["holds", "resolved", "removed"]]
+
+
+def test_a_page_of_a_browser_can_silence_nothing(collector):
+    """Neither a form's content type nor a call that names an origin is taken."""
+    body = {"minutes": 5}
+    assert collector.http.post("/v1/alerts/silences", content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+    assert collector.http.post("/v1/alerts/silences", json=body, headers={"origin": "http://evil"}).status_code == 403
+    assert collector.http.post("/v1/alerts/test", headers={"origin": "http://evil"}).status_code == 403
+    assert collector.http.post("/v1/alerts/silences", json=body).status_code == 201

@@ -5,8 +5,10 @@ import random
 
 import httpx2
 import pytest
+from prometheus_client import CollectorRegistry
 
 from collector.alerts.alert import Alert, event_of, percent, wilson
+from collector.alerts.alerts import Alerts, Wanted
 from collector.alerts.conditions import Condition, changes
 from collector.alerts.courier import LONGEST_WAIT_S, wait_s
 from collector.alerts.ledger import Silence
@@ -14,6 +16,7 @@ from collector.alerts.messages import alertmanager, document, link, slack
 from collector.alerts.receivers import Alertmanager, SecretUnusable, SendFailed, Slack, Webhook
 from collector.alerts.rules import read_rules
 from collector.alerts.visible import smallest_multiple
+from lastword.errors import SettingsError
 from tests.support.product import ROOT
 
 MINUTE_NS = 60_000_000_000
@@ -101,6 +104,7 @@ def test_labels_of_a_rule_are_labels_that_alertmanager_takes():
     """A dot becomes a line, and a rule cannot take the names that routing rests on."""
     labels = alertmanager(alert(labels={"team.name": "x", "severity": "none"}), ends_ns=AT, link=None)["labels"]
     assert labels["team_name"] == "x"
+    assert alertmanager(alert(labels={"95th": "1"}), ends_ns=AT, link=None)["labels"]["_95th"] == "1"
     assert labels["severity"] == "page"
 
 
@@ -109,8 +113,9 @@ def test_a_batch_that_is_refused_is_told_one_by_one():
     seen = []
     http = answering(lambda request: 400 if b"bad" in request.content else 200, seen)
     good, bad = alertmanager(alert(), ends_ns=AT, link=None), alertmanager(alert(route="bad"), ends_ns=AT, link=None)
-    with pytest.raises(SendFailed, match="LastwordPartialRate: HTTP 400"):
-        Alertmanager(http, "http://am").tell([good, bad])
+    refused = Alertmanager(http, "http://am").tell([good, bad])
+    assert list(refused) == [1]
+    assert refused[1].startswith("HTTP 400")
     assert [len(json.loads(request.content)) for request in seen] == [2, 1, 1]
     Alertmanager(http, "http://am/").tell([good])
     assert str(seen[-1].url) == "http://am/api/v2/alerts"
@@ -181,3 +186,18 @@ def test_the_example_of_the_docs_is_a_rule(tmp_path):
     path = tmp_path / "rules.toml"
     path.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
     assert [rule.name for rule in read_rules(path)] == ["slow_first_token"]
+
+
+def test_names_from_spans_are_no_mentions_in_a_chat():
+    """Whoever sends spans chooses routes: what a chat would take for a link or a mention is shown as it is."""
+    chat = slack(document(event_of("fired", alert(summary="route <!channel> & <https://x|y>: 50% broken"), AT)))
+    assert "<" not in chat["text"]
+    assert "&lt;!channel&gt; &amp; " in chat["text"]
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "http://[::1", "nowhere", "http://h:99999"])
+def test_an_address_that_is_none_is_refused_at_the_start_without_being_shown(url):
+    """The setting is named, and not what stands in it."""
+    with pytest.raises(SettingsError, match="LASTWORD_COLLECTOR_ALERTS_SLACK_URL") as refused:
+        Alerts(None, None, CollectorRegistry(), Wanted(objective=0.95, slack_url=url))
+    assert url not in str(refused.value)

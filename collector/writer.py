@@ -184,7 +184,7 @@ def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
     """Rows as columns; a column that a row does not have is null."""
     names = schema.names
     whole = tuple(names)
-    if all(tuple(row) == whole for row in rows):
+    if rows and all(tuple(row) == whole for row in rows):
         values: Iterable[Sequence[Any]] = zip(*(row.values() for row in rows), strict=True)
     else:
         values = ([row.get(name) for row in rows] for name in names)

@@ -45,7 +45,7 @@ class SilenceRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 @post(
     "/v1/alerts/silences",
-    guards=[from_a_program],
+    guards=[from_a_program, of_json],
     status_code=201,
     summary="Tell nobody of some alerts for a while",
     tags=["alerts"],

@@ -100,7 +100,7 @@ class SqlSurface:
         try:
             with self._store.reading() as cursor:
                 return run_on(cursor, query, max_bytes=self._max_bytes)
-        except duckdb.ConnectionException as error:
+        except (duckdb.ConnectionException, duckdb.FatalException) as error:
             raise QueryError(503, "Service Unavailable", "The store is being opened anew.") from error
 
     def close(self) -> None:

@@ -260,8 +260,13 @@ class Store:
     def _checkpoint(self) -> None:
         log = self.path.with_name(self.path.name + ".wal")
         if log.exists() and log.stat().st_size > CHECKPOINT_BYTES:
-            with contextlib.suppress(duckdb.TransactionException):  # a reader is in the way: the next time will do
+            try:
                 self._connection.execute("CHECKPOINT")
+            except duckdb.TransactionException:
+                pass  # a reader is in the way: the next time will do
+            except duckdb.Error as error:
+                self._broken = isinstance(error, duckdb.FatalException)  # the next transaction opens the file anew
+                raise StoreError(str(error)) from error
 
     def forget(self, files: Iterable[str]) -> None:
         """Drops superseded segments from the records; their files are removed after it."""

@@ -98,7 +98,7 @@ def look(page, product):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGS))
         tab = browser.new_context(viewport={"width": 1440, "height": 1400}, timezone_id="Europe/Zurich").new_page()
-        tab.set_default_timeout(30_000)
+        tab.set_default_timeout(90_000)
         visit(tab, link, shows=".lw-turns")
         expect(tab.get_by_text(ROUTE).first).to_be_visible()
         tab.screenshot(path=ARTIFACTS / "alert-partials.png", full_page=True)

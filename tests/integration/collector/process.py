@@ -59,10 +59,19 @@ class Program:
         return httpx2.post(f"{self.url}/v1/{signal}", content=body, headers=_HEADERS, trust_env=False, timeout=20)
 
     def rows(self, sql):
-        query = {"sql": sql, "maxRows": 1_000_000, "timeoutMs": 30_000}
-        response = httpx2.post(f"{self.url}/v1/sql", json=query, trust_env=False, timeout=60)
+        response = self._query(sql)
         assert response.status_code == 200, response.text
         return response.json()["rows"]
+
+    def asked(self, sql):
+        """Rows, or none while the collector answers that it cannot."""
+        response = self._query(sql)
+        assert response.status_code in {200, 503}, response.text
+        return response.json()["rows"] if response.status_code == 200 else None
+
+    def _query(self, sql):
+        query = {"sql": sql, "maxRows": 1_000_000, "timeoutMs": 30_000}
+        return httpx2.post(f"{self.url}/v1/sql", json=query, trust_env=False, timeout=60)
 
     def metric(self, name):
         """The value of a metric without labels."""

@@ -51,6 +51,7 @@ def ranked(table, limit=5):
     return [json.loads(row[0]) for row in rows]
 
 
+@pytest.mark.timeout(400)
 def test_the_true_cause_ranks_first_in_nine_of_ten_incidents():
     """Each kind of cause, ten times; what does not come first is counted, and is never the rule for a kind."""
     hits = Counter()

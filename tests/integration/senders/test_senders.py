@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from tests.integration.senders.conftest import BUILD_S, HERE, run
+from tests.integration.senders.conftest import HERE, run
+from tests.support.built import BUILD_S
 from tests.support.product import wait_for
 
 pytestmark = pytest.mark.timeout(2 * BUILD_S + 60)  # the first test waits for both environments

@@ -8,17 +8,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import msgspec
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector as Source
 
-from collector.alerts import messages, rules
+from collector.alerts import rules
 from collector.alerts.alert import MINUTE_NS, Alert, event_of
 from collector.alerts.courier import Announcer, Courier
 from collector.alerts.evaluator import Configured, Evaluator
 from collector.alerts.ledger import TEST, Delivery, Ledger, Silence
+from collector.alerts.outbox import addressed
 from collector.alerts.receivers import Alertmanager, Slack, Webhook, client
 from collector.alerts.tally import Tally
 from collector.store.store import Store
@@ -158,20 +158,7 @@ class Alerts:
             summary="This is a test of Lastword's alerts. Nothing is wrong.",
         )
         event = event_of("test", alert, now)
-        message = msgspec.json.encode(messages.document(event)).decode()
-        sent = [
-            Delivery(
-                delivery_id=f"{event.event_id}-{receiver}",
-                event_id=event.event_id,
-                alert_id=name,
-                incident_id=name,
-                receiver=receiver,
-                queued_ns=now,
-                due_ns=now,
-                message=message,
-            )
-            for receiver in self.receivers
-        ]
+        sent = addressed([event], self.receivers, [], set(), now)
         self.ledger.record([alert], [event], sent, None)
         self.poke()
         return sent

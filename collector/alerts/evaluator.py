@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import duckdb
-import msgspec
 from msgspec import Struct
 
 from collector.alerts import conditions, explanation, messages, rules
@@ -33,6 +32,7 @@ from collector.alerts.conditions import Condition
 from collector.alerts.detector import DEFAULT_PHI, HISTORY_HOURS, REACH, REWORKED_HOURS, Detector, Series
 from collector.alerts.ledger import Delivery, Ledger
 from collector.alerts.minutes import bounds, counting, read_minutes
+from collector.alerts.outbox import addressed
 from collector.alerts.rules import Rule, RulesError
 from collector.alerts.tally import Tally
 from collector.alerts.visible import smallest_multiple
@@ -153,8 +153,7 @@ class Evaluator:
     @property
     def alive(self) -> bool:
         """Whether minutes are judged: the last one lately, or the first one soon."""
-        since_s = self.judged_at_s or self._started_ns / 1e9
-        return self._clock() / 1e9 - since_s < ALIVE_S
+        return self._clock() / 1e9 - (self.judged_at_s or self._started_ns / 1e9) < ALIVE_S
 
     def detector(self, rule: str) -> Detector:
         """The detector of a rule; there is one once the first minute was judged."""
@@ -389,33 +388,9 @@ class Evaluator:
 
     def _address(self, outcome: Outcome, now_ns: int) -> None:
         """Puts a message for every receiver beside each event."""
-        if not outcome.events or not self._configured.receivers:
-            return
-        silences = self._ledger.silences(now_ns)
-        untold = self._ledger.silenced()
-        for event in outcome.events:
-            message = msgspec.json.encode(messages.document(event)).decode()
-            # Who was told that it fired is told the rest of it, and nobody else is.
-            silenced = event.alert.alert_id in untold or any(one.keeps(event.alert, now_ns) for one in silences)
-            if silenced:
-                untold.add(event.alert.alert_id)
-            for receiver in self._configured.receivers:
-                # People are told once of an incident; programs and the inhibition of Alertmanager take every symptom.
-                if receiver == "slack" and event.alert.role != "root" and event.change != "widened":
-                    continue
-                outcome.deliveries.append(
-                    Delivery(
-                        delivery_id=f"{event.event_id}-{receiver}",
-                        event_id=event.event_id,
-                        alert_id=event.alert.alert_id,
-                        incident_id=event.alert.incident_id,
-                        receiver=receiver,
-                        state="silenced" if silenced else "waiting",
-                        queued_ns=event.happened_ns,
-                        due_ns=event.happened_ns,
-                        message=message,
-                    )
-                )
+        if outcome.events and self._configured.receivers:
+            silences, untold = self._ledger.silences(now_ns), self._ledger.silenced()
+            outcome.deliveries += addressed(outcome.events, self._configured.receivers, silences, untold, now_ns)
 
     def _write(self) -> None:
         out = self._unwritten

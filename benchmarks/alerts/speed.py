@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -68,7 +69,7 @@ def fill(store: Store, writer: Writer) -> None:
             size = store.folder.write(connection, _ROLLUP, target, "turn_minutes")
             first, last = (datetime.fromtimestamp((FIRST + day * 1440 + at) * 60, UTC) for at in (0, 1439))
             segment = Segment("turn_minutes", target.name, 1, len(n), size, first, last)
-            writer.call(lambda segment=segment: store.adopt(None, [segment], []))  # type: ignore[misc]
+            writer.call(partial(store.adopt, None, [segment], []))
 
 
 def _scan(store: Store, evaluator: Evaluator) -> float:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,7 +21,7 @@ READY_S = 180.0
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Lane:
+class Lane(ABC):
     """A store as a process in a folder of its own."""
 
     name = ""
@@ -40,9 +41,9 @@ class Lane:
         """The version, where it is somebody else's."""
         return ""
 
+    @abstractmethod
     def command(self) -> list[str]:
         """How it is started."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Its settings."""
@@ -52,7 +53,7 @@ class Lane:
         """How many spans can be queried now."""
         return int(httpx2.get(f"{self.url}/count", timeout=60, trust_env=False).text)
 
-    def compact(self) -> None:
+    def compact(self) -> None:  # noqa: B027 - most lanes have no such way
         """Brings the data on disk to rest, where there is a way."""
 
     def disk_bytes(self) -> int:

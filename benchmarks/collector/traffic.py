@@ -12,6 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from collector.synthetic.requests import span_request
 from collector.synthetic.turns import synthesize
+from collector.synthetic.world import SyntheticTurn
 
 SPANS_A_REQUEST = 512
 ATTRIBUTES = 15
@@ -69,7 +70,7 @@ def _spans(seed: int, turns: int) -> Iterator[Span]:
     yield from _filled(batch)
 
 
-def _filled(batch: list) -> Iterator[Span]:  # type: ignore[type-arg]
+def _filled(batch: list[SyntheticTurn]) -> Iterator[Span]:
     for scope in span_request(batch).resource_spans[0].scope_spans:
         for span in scope.spans:
             number = int.from_bytes(hashlib.blake2b(span.trace_id, digest_size=8).digest(), "big")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -33,6 +35,8 @@ def main() -> int:
     parser.add_argument("--days", type=float, default=14)
     parser.add_argument("--objective", type=float, default=0.95)
     chosen = parser.parse_args()
+    if not math.isfinite(chosen.days):
+        parser.error("--days is to be a number of days")
     try:
         with _open(chosen.source) as reader:
             if chosen.command == "check":
@@ -43,11 +47,11 @@ def main() -> int:
                 if chosen.command == "check":
                     for rule in rules:
                         task = progress.add_task(rule.name, total=over.minutes)
-                        _print(replay.firings(reader, rule, over, lambda done, task=task: progress.advance(task, done)))  # type: ignore[misc]
+                        _print(replay.firings(reader, rule, over, partial(progress.advance, task)))
                 else:
                     for scan in scans(chosen.objective):
                         task = progress.add_task(scan.rule, total=over.minutes)
-                        found = replay.episodes(reader, scan, over, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
+                        found = replay.episodes(reader, scan, over, partial(progress.advance, task))
                         _print(iter(replay.alerts(scan, found)))
     except RulesError as error:
         print(error, file=sys.stderr)

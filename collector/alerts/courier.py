@@ -10,6 +10,7 @@ import logging
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -52,7 +53,7 @@ def wait_s(attempts: int, dice: random.Random) -> float:
     return float(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** max(0, attempts - 1)) * dice.uniform(0.8, 1.2))
 
 
-class _Thread:
+class _Thread(ABC):
     """A thread that tells one receiver: whenever it is poked, and when its time has come."""
 
     def __init__(self, name: str, ledger: Ledger, sent: Sent, *, clock: Callable[[], int] = time.time_ns) -> None:
@@ -101,9 +102,9 @@ class _Thread:
                 logger.exception("messages about alerts wait")
                 pause_s = LONGEST_WAIT_S
 
+    @abstractmethod
     def round(self) -> float:
         """Does what is due; the seconds until the next thing is."""
-        raise NotImplementedError
 
 
 class Courier(_Thread):

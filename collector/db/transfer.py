@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,7 @@ def load(held: Whole, folder: Path, manifest: Manifest, progress: Progress) -> t
     stored = duplicates = since = 0
     try:
         for name, batch in batches(folder, manifest):
-            appended = held.writer.call(lambda name=name, batch=batch: held.store.append({name: batch}))  # type: ignore[misc]
+            appended = held.writer.call(partial(held.store.append, {name: batch}))
             stored += sum(appended.stored.values())
             duplicates += sum(appended.duplicates.values())
             since += batch.num_rows

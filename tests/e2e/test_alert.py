@@ -102,7 +102,7 @@ def look(page, product):
         visit(tab, link, shows=".lw-turns")
         expect(tab.get_by_text(ROUTE).first).to_be_visible()
         tab.screenshot(path=ARTIFACTS / "alert-partials.png", full_page=True)
-        visit(tab, f"{product.dashboard}/alerts?window=1h", shows=".st-key-panel-blind h3")
+        visit(tab, f"{product.dashboard}/alerts?window=1h", shows=".st-key-panel-blind h2")
         expect(tab.get_by_text(f"route {ROUTE}").first).to_be_visible()
         tab.screenshot(path=ARTIFACTS / "alert-alerts.png", full_page=True)
         browser.close()

@@ -1,6 +1,6 @@
 """Named queries, run once for all who ask the same: the pages' only way to rows.
 
-Owns the process's one connection to the collector and the bounded cache of results. Failures are never cached.
+Owns the process's one connection to the collector and the bounded cache of results. Failures are never cached. Nobody is answered, not even from the cache, who may not see the pages.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 
 import streamlit as st
 
-from dashboard import queries
+from dashboard import login, queries
 from dashboard.client import Collector, CollectorStatus, Params, Result
 from dashboard.health import Sample
 from dashboard.settings import settings
@@ -48,6 +48,7 @@ def fetch(name: str, params: Params) -> Result:
     Raises:
         DashboardError: the query failed; a panel shows it as failed.
     """
+    login.require()
     return _cached()(queries.load(name), _bound(name, params))
 
 
@@ -62,6 +63,7 @@ def fetch_ranking(name: str, params: Params, limit: int) -> Result:
     Raises:
         DashboardError: the query failed.
     """
+    login.require()
     return _cached()(queries.ranking(name, limit), _bound(name, params))
 
 
@@ -83,6 +85,7 @@ def ask(sql: str) -> tuple[Result, float]:
     Raises:
         DashboardError: the query failed.
     """
+    login.require()
     return _cached_asked()(sql)
 
 
@@ -94,14 +97,17 @@ def forget() -> None:
 
 def status() -> CollectorStatus:
     """How fresh the data is, asked anew each time."""
+    login.require()
     return collector().status()
 
 
 def metrics() -> list[Sample]:
     """What the collector counts of itself, asked anew each time."""
+    login.require()
     return collector().metrics()
 
 
 def ready() -> bool:
     """Whether the collector takes data, asked anew each time."""
+    login.require()
     return collector().ready()

@@ -12,6 +12,7 @@ import streamlit as st
 
 from dashboard import data, state, text, url
 from dashboard.client import DashboardError
+from dashboard.login import NotLoggedIn
 from dashboard.settings import settings
 from dashboard.state import ALL, CUSTOM, View
 from lastword.events import CompletionStatus
@@ -146,6 +147,8 @@ def _freshness() -> None:
 def _freshness_badge() -> None:
     try:
         status = data.status()
+    except NotLoggedIn:  # the panels say so
+        return
     except DashboardError as error:
         st.badge("collector does not answer", icon=":material/cloud_off:", color="red", help=str(error))
         return

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import streamlit as st
 
+from dashboard import login
+
 OVERVIEW = "overview"
 PARTIALS = "partials"
 STAGES = "stages"
@@ -35,11 +37,12 @@ def page(name: str) -> st.Page:
 
 
 def draw(kept: Mapping[str, str]) -> None:
-    """The row of links, in the order of the pages; each carries the filters along."""
+    """The row of links, in the order of the pages; each carries the filters along. Who is logged in stands at its end."""
     pages: dict[str, st.Page] = st.session_state[_KEY]
     with st.container(horizontal=True, gap="xxsmall", key="nav"):
         for each in pages.values():
             st.page_link(each, query_params=dict(kept), width="content")
+        login.draw()
 
 
 def open_turn(turn_id: str, kept: Mapping[str, str]) -> NoReturn:

@@ -16,6 +16,7 @@ from dashboard import data
 from dashboard.charts.base import Chart, Row
 from dashboard.client import CollectorBusy, CollectorUnreachable, DashboardError, QueryTimedOut
 from dashboard.components import show
+from dashboard.login import NotLoggedIn
 from dashboard.markup import table
 
 logger = logging.getLogger(__name__)
@@ -91,6 +92,8 @@ def failed(key: str, error: Exception) -> None:
 
 def _headline(error: Exception) -> str:
     match error:
+        case NotLoggedIn():
+            return "You are not logged in any more"
         case CollectorUnreachable():
             return "The collector does not answer"
         case QueryTimedOut():

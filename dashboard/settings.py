@@ -19,8 +19,41 @@ Positive = Annotated[int, Meta(ge=1)]
 class DashboardSettings(Common, frozen=True, kw_only=True):
     """Where the dashboard listens, what it reads, and how much of it."""
 
-    host: Annotated[str, Meta(description="Address to listen on. Loopback: the pages have no login.")] = "127.0.0.1"
+    host: Annotated[
+        str,
+        Meta(description="Address to listen on. Anything but loopback needs a login, or `OPEN_TO_NETWORK`: see dashboard.md."),
+    ] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port to listen on.")] = 8501
+    public_url: Annotated[
+        str,
+        Meta(
+            description="The address that people reach the dashboard at; by default http://host:port. Behind a proxy it has to be set."
+        ),
+    ] = ""
+    open_to_network: Annotated[
+        bool, Meta(description="Whether to listen beyond loopback without a login. Whoever reaches the port sees everything.")
+    ] = False
+    oidc_issuer: Annotated[
+        str, Meta(description="Address of an OpenID Connect provider, such as `https://accounts.google.com`; turns login on.")
+    ] = ""
+    oidc_client_id: Annotated[str, Meta(description="The client id that the provider gave.")] = ""
+    oidc_client_secret: Annotated[str, Meta(description="The client secret that the provider gave.")] = ""
+    oidc_allowed: Annotated[
+        str,
+        Meta(
+            description="Who may enter: e-mail addresses and domains (`ann@example.com,@example.org`), separated by commas; `*` for whomever the provider lets in."
+        ),
+    ] = ""
+    oidc_verified_email: Annotated[
+        bool, Meta(description="Whether an e-mail address counts only where the provider says that it is verified.")
+    ] = True
+    oidc_session_h: Annotated[Positive, Meta(description="How long a login lasts, in hours.")] = 12
+    oidc_cookie_secret: Annotated[
+        str,
+        Meta(
+            description="What signs the login's cookies, 32 characters or more; by default made once and kept in the data folder."
+        ),
+    ] = ""
     collector_url: Annotated[str, Meta(description="Base address of the collector.")] = "http://127.0.0.1:4318"
     service_url: Annotated[str, Meta(description="Base address of the turn service, for links to a turn's event log.")] = (
         "http://127.0.0.1:8000"

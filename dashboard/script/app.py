@@ -6,7 +6,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import filters, nav
+from dashboard import filters, login, nav
+from dashboard.access import Entry
 from dashboard.views import alerts, evidence, overview, partials, pipeline, sql, stages, turn, turns
 
 _PACKAGE = Path(nav.__file__).parent
@@ -35,5 +36,9 @@ PAGES = {
 }
 nav.register(PAGES)
 chosen = st.navigation(list(PAGES.values()), position="hidden")
-nav.draw(filters.kept())
-chosen.run()
+verdict = login.visit()
+if verdict is Entry.ADMITTED:
+    nav.draw(filters.kept())
+    chosen.run()
+else:
+    login.page(verdict)

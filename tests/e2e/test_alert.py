@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.e2e.test_dashboard_pages import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS, visit
 from tests.support.alertmanager import RealAlertmanager
+from tests.support.pages import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS, visit
 from tests.support.product import ROOT, Product, wait_for
 
 pytestmark = [

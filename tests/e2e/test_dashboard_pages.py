@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from collector.synthetic.turns import synthesize
 from collector.synthetic.world import INCIDENT, SyntheticTurn
-from tests.support.built import from_npm
-from tests.support.product import answers, free_port, wait_for
+from tests.support.pages import IDLE, Stack, drag, inaccessible, is_foreign, keep, overflow, query, start, visit
 from tests.support.synthetic import post
 
-expect.set_options(timeout=15_000)  # the machine may be busy with other tests
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-ROOT = Path(__file__).resolve().parents[2]
-ARTIFACTS = ROOT / "artifacts"
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-IDLE = '[data-test-script-state="notRunning"]'
 PANELS = ("figures", "rate", "routes", "stages", "sources", "tools", "turns")
-AXE_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
-NOT_OURS = (
-    "[data-testid=stMetricChart]",  # Streamlit's sparklines; the figure and its change stand beside them as text
-    "[class*=_brush]",  # what Vega draws under a drag; the chart as a whole has its sentence
-)
-AXE_RUN = """({rules, exclude}) => axe.run({exclude: exclude.map((one) => [one])}, {runOnly: rules, resultTypes: ["violations"]}).then(
-    (result) => result.violations.map((each) => `${each.id}: ${each.help}: ${each.nodes[0].html.slice(0, 200)}`))"""
 OTHERS = (
     ("partials", "/partials?window=6h", ".lw-turns"),
     ("stages", "/stages?window=6h", ".st-key-panel-box .lw-table"),
@@ -63,61 +36,6 @@ BREAKING = 6000
 """Turns of which one in thirteen falls into an incident."""
 ALERT_MS = 75_000
 """A minute is judged a second behind its end; turns wait for theirs at most."""
-
-
-class Program:
-    """One of the product's programs as a child process."""
-
-    def __init__(self, module: str, ready: str, **environment: str) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("LASTWORD_", "STREAMLIT_"))}
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            cwd=ROOT,
-            env={**clean, "LASTWORD_COLLECTOR_GRPC_PORT": "0", **environment},
-            stdin=subprocess.DEVNULL,
-        )
-        wait_for(lambda: answers(ready), 60, f"{module} did not start")
-
-    def stop(self) -> int:
-        """Ends it as an operator does; its exit status."""
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
-
-
-@dataclass
-class Stack:
-    """A collector and a dashboard that reads it."""
-
-    collector_url: str
-    url: str
-    collector: Program
-    dashboard: Program
-    turns: list[SyntheticTurn] = field(default_factory=list)
-
-
-def start(folder: Path, **environment: str) -> Stack:
-    collector_port, port = free_port(), free_port()
-    collector_url, url = f"http://127.0.0.1:{collector_port}", f"http://127.0.0.1:{port}"
-    collector = Program(
-        "collector",
-        f"{collector_url}/v1/status",
-        LASTWORD_COLLECTOR_PORT=str(collector_port),
-        LASTWORD_DATA_DIR=str(folder),
-        LASTWORD_COLLECTOR_DASHBOARD_URL=url,
-        **{name: value for name, value in environment.items() if name.startswith("LASTWORD_COLLECTOR_")},
-    )
-    dashboard = Program(
-        "dashboard",
-        f"{url}/_stcore/health",
-        LASTWORD_DASHBOARD_PORT=str(port),
-        LASTWORD_DASHBOARD_COLLECTOR_URL=collector_url,
-        **{name: value for name, value in environment.items() if name.startswith("LASTWORD_DASHBOARD_")},
-    )
-    return Stack(collector_url, url, collector, dashboard)
 
 
 def more_of_the_spike() -> Iterator[SyntheticTurn]:
@@ -150,80 +68,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     running.collector.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no {CHROMIUM}")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=list(CHROMIUM_ARGS))
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1440, "height": 1000}, timezone_id="Europe/Zurich")
-    context.set_default_timeout(20_000)
-    yield context.new_page()
-    context.close()
-
-
-def visit(page: Page, address: str, *, shows: str) -> None:
-    """Opens an address and waits until the page stands still with what it should show."""
-    page.goto(address)
-    page.locator(shows).first.wait_for()
-    page.locator(IDLE).wait_for()
-    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
-
-
-def keep(page: Page, name: str) -> None:
-    """A screenshot of the whole page: Streamlit scrolls inside, so the window grows first."""
-    ARTIFACTS.mkdir(exist_ok=True)
-    size = page.viewport_size
-    assert size is not None
-    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
-    page.set_viewport_size({"width": size["width"], "height": max(size["height"], height + 20)})
-    page.locator(IDLE).wait_for()
-    page.screenshot(path=ARTIFACTS / f"{name}.png")
-    page.set_viewport_size(size)
-
-
-def drag(page: Page, box: Any, start: tuple[float, int], end: tuple[float, int]) -> None:
-    """Drags over a box: places are shares of its width and pixels below its top."""
-    (x, y), (to_x, to_y) = ((box["x"] + box["width"] * share, box["y"] + px) for share, px in (start, end))
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move((x + to_x) / 2, (y + to_y) / 2, steps=5)  # a drag is a movement: a jump to its end would be none
-    page.mouse.move(to_x, to_y, steps=5)
-    page.mouse.up()
-
-
-def query(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query)
-
-
-def overflow(page: Page) -> int:
-    """By how many pixels the page is wider than its window."""
-    wider: int = page.evaluate(
-        "(() => { const main = document.querySelector('[data-testid=stMain]'); return main.scrollWidth - main.clientWidth; })()"
-    )
-    return wider
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """The text of axe-core, which is run inside of a page."""
-    folder = from_npm("e2e", Path(__file__).with_name("package.json"))
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-def inaccessible(page: Page, axe: str) -> list[str]:
-    """What keeps people out, by WCAG 2.2 A and AA and axe's best practices: the rule, what it says, and the first element that breaks it."""
-    page.evaluate(axe)
-    found: list[str] = page.evaluate(AXE_RUN, {"rules": AXE_RULES, "exclude": NOT_OURS})
-    return found
-
-
 def interrupted(stack: Stack) -> str:
     """A turn that was retried, showed text and broke: it has everything that the Turn page can show."""
     return next(
@@ -241,7 +85,7 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
     page = context.new_page()
     foreign: list[str] = []
     broken: list[str] = []
-    page.on("request", lambda request: foreign.append(request.url) if _is_foreign(request.url) else None)
+    page.on("request", lambda request: foreign.append(request.url) if is_foreign(request.url) else None)
     page.on("pageerror", lambda error: broken.append(str(error)))
     visit(page, f"{stack.url}/?window=6h", shows=".lw-turns")
     for panel in PANELS:
@@ -267,10 +111,6 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
     assert foreign == []
     assert broken == []
     context.close()
-
-
-def _is_foreign(url: str) -> bool:
-    return not url.startswith(("data:", "blob:")) and urlsplit(url).hostname != "127.0.0.1"
 
 
 def test_figures_are_those_of_the_stored_turns(page: Page, stack: Stack) -> None:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.e2e.test_dashboard_pages import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS, IDLE
+from tests.support.pages import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS, IDLE
 from tests.support.product import ROOT, Product, free_port, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]

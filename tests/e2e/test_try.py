@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.e2e.test_dashboard_pages import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS
 from tests.integration.service.test_http import Service
 from tests.support.cutting_proxy import CuttingProxy
+from tests.support.pages import ARTIFACTS, CHROMIUM, CHROMIUM_ARGS
 from tests.support.product import wait_for
 
 pytestmark = [

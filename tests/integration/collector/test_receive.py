@@ -360,7 +360,7 @@ def test_real_exporter_delivers(tmp_path):
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-    from tests.e2e.test_dashboard_pages import Program
+    from tests.support.pages import Program
     from tests.support.product import free_port
 
     port = free_port()

@@ -34,3 +34,10 @@ def test_theme_has_a_light_and_a_dark_side() -> None:
     """Both are set, with different grounds."""
     chosen = options(DashboardSettings())
     assert chosen["theme.light.backgroundColor"] != chosen["theme.dark.backgroundColor"]
+
+
+def test_no_file_of_the_surroundings_holds_secrets_and_foreign_names_are_refused() -> None:
+    """A folder that the program is started from can neither turn a login on nor off, and a page that a foreign name led here gets no data."""
+    chosen = options(DashboardSettings())
+    assert chosen["secrets.files"] == []
+    assert chosen["server.allowedHosts"] == ["localhost", "127.0.0.1", "::1"]

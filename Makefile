@@ -8,10 +8,10 @@ JOBS ?= 3
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector bench-crowd bench-store fuzz docs screenshots lock clean
+.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector bench-crowd bench-store bench-dashboard fuzz docs screenshots lock clean
 
 help: ## List the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -67,6 +67,9 @@ bench-crowd: $(VENV)/.dev ## Measure how much eight people's queries slow the ta
 
 bench-store: $(VENV)/.dev ## Measure how a store of ten million turns answers and loads (ARGS="--turns 1000000 --days 3" for a smaller one)
 	$(BIN)/python -m benchmarks.store $(ARGS)
+
+bench-dashboard: $(VENV)/.dev ## Measure in a real browser how quickly the dashboard redraws over ten million turns (ARGS="--turns 1000000 --days 3" for fewer)
+	$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
 fuzz: $(VENV)/.dev ## Ask the service at random for ten minutes, after its own OpenAPI document (ARGS="--seconds 60")
 	$(BIN)/python -m tests.fuzz $(ARGS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 import streamlit as st
 
@@ -52,6 +53,35 @@ def fetch(name: str, params: Params) -> Result:
     return _cached()(queries.load(name), _bound(name, params))
 
 
+@cache
+def _cached_offers() -> Callable[[str, Bound], Result]:
+    @st.cache_data(ttl=settings().offers_cache_s, max_entries=settings().max_cached_asked, show_spinner=False)
+    def run(sql: str, params: Bound) -> Result:
+        result = collector().query(sql, dict(params))
+        if not result.table.num_rows:
+            raise _NothingOffered
+        return result
+
+    return run
+
+
+class _NothingOffered(Exception):
+    """What is empty is not cached: the first turns may come at any moment."""
+
+
+def offered(params: Params) -> list[dict[str, Any]]:
+    """The routes and tiers that the filters offer. Asked seldom: it looks at days of turns, and stands before everything else of a page.
+
+    Raises:
+        DashboardError: the query failed.
+    """
+    login.require()
+    try:
+        return _cached_offers()(queries.load("filters"), _bound("filters", params)).rows
+    except _NothingOffered:
+        return []
+
+
 def fetch_view(name: str, view: View, extra: Mapping[str, str | int | None] | None = None) -> Result:
     """The result of a query about a window."""
     return fetch(name, {**view.params(), **(extra or {})})
@@ -92,6 +122,7 @@ def ask(sql: str) -> tuple[Result, float]:
 def forget() -> None:
     """Drops all cached results: a retry must ask again."""
     _cached_asked().clear()  # type: ignore[attr-defined]  # as below
+    _cached_offers().clear()  # type: ignore[attr-defined]  # as below
     _cached().clear()  # type: ignore[attr-defined]  # the decorator adds it, its type does not show through the annotation
 
 

@@ -125,7 +125,7 @@ def _offered() -> tuple[Sequence[str], Sequence[str]]:
     """Routes and tiers to choose from: those of the last days, and what the URL names, so that a link keeps its filter."""
     since = (now() - timedelta(days=_OFFERED_DAYS)).replace(minute=0, second=0, microsecond=0)
     try:
-        rows = data.fetch("filters", {"since": since.isoformat(), "limit": _MAX_OFFERED}).rows
+        rows = data.offered({"since": since.isoformat(), "limit": _MAX_OFFERED})
     except DashboardError:
         rows = []  # each panel says that the collector does not answer; the filters keep what the URL holds
     return tuple(_with_url(ROUTE, rows, "route")), tuple(_with_url(TIER, rows, "model_tier"))

@@ -64,6 +64,9 @@ class DashboardSettings(Common, frozen=True, kw_only=True):
     max_parallel_queries: Annotated[Positive, Meta(description="Connections to the collector at one time.")] = 8
     max_cached_results: Annotated[Positive, Meta(description="Query results held in memory.")] = 128
     cache_s: Annotated[Positive, Meta(description="How long a query's result is used again.")] = 10
+    offers_cache_s: Annotated[
+        Positive, Meta(description="How long the routes and tiers that the filters offer are used again.")
+    ] = 60
     refresh_s: Annotated[Positive, Meta(description="Seconds between two refreshes of a window that ends now.")] = 10
     fresh_lag_ms: Annotated[Positive, Meta(description="Ingest lag above which the badge says that the data is late.")] = 5_000
     stale_after_s: Annotated[Positive, Meta(description="Seconds without a new turn after which the badge says quiet.")] = 120

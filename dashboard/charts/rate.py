@@ -11,12 +11,13 @@ from datetime import UTC, datetime, tzinfo
 from msgspec import Struct
 
 from dashboard import text
+from dashboard.charts import small
 from dashboard.charts.base import ZOOM, Chart, Row, Spec, drag, shared, time_axis, tooltip, top_level, values
 from dashboard.palette import Palette
 from dashboard.stats import Bucket, nice_ceiling, wilson
 
 HEIGHT_PX = 190
-SMALL_HEIGHT_PX = 64
+_DAYS_MS = 2 * 86_400_000
 _LEAST_TOP = 0.05
 
 
@@ -27,6 +28,14 @@ class Words(Struct, frozen=True, kw_only=True):
     counted: str
     of: str
     when: str = "Ended"
+
+
+class Small(Struct, frozen=True, kw_only=True):
+    """A small multiple: its picture, its sentence, and the times under it."""
+
+    svg: str
+    alt: str
+    ticks: tuple[str, ...]
 
 
 PARTIAL = Words(rate="partial rate", counted="partial turn", of="turn")
@@ -105,32 +114,21 @@ def partial_rate(
     return Chart(spec, _alt(buckets, mean, tz, words), [_reading(row, words) for row in rows])
 
 
-def route_rate(buckets: Sequence[Bucket], top: float, palette: Palette, tz: tzinfo, route: str) -> Chart:
+def route_rate(buckets: Sequence[Bucket], top: float, tz: tzinfo, route: str) -> Small:
     """One small multiple: `top` is the scale's end, the same for all of them."""
     rows = [_row(bucket, top, tz) for bucket in buckets if bucket.turns]
-    x = time_axis(buckets[0].start_ms, buckets[-1].end_ms, ticks=2)
-    y: Spec = {
-        "type": "quantitative",
-        "scale": {"domain": [0, top], "nice": False, "clamp": True},
-        "axis": {"format": ".0%" if top >= 0.02 else ".1%", "title": None, "values": [0, top], "grid": True},
-    }
-    layers = [
-        *_steps(x, y, palette, buckets),
-        {
-            "mark": {"type": "rect", "opacity": 0, "tooltip": True},
-            "encoding": {
-                "x": shared(x),
-                "x2": {"field": "end_ms"},
-                "tooltip": tooltip(
-                    ("when", "Ended"), ("rate_said", "Partial rate"), ("interval", "95% interval"), ("of", "Turns")
-                ),
-            },
-        },
-    ]
+    told = [{**row, "said": f"{row['when']}: {row['rate_said']}, 95% interval {row['interval']}, {row['of']}"} for row in rows]
+    start_ms, end_ms = buckets[0].start_ms, buckets[-1].end_ms
     turns, broken = sum(bucket.turns for bucket in buckets), sum(bucket.broken for bucket in buckets)
-    spec = top_level({"data": values(rows), "layer": layers}, height=SMALL_HEIGHT_PX)
-    alt = f"Route {route}: " + _alt(buckets, broken / turns if turns else 0.0, tz)
-    return Chart(spec, alt, [{"Route": route, **_reading(row)} for row in rows])
+    form = "%d %b" if end_ms - start_ms > _DAYS_MS else "%H:%M"
+    return Small(
+        svg=small.steps(told, start_ms, end_ms, top),
+        alt=f"Route {route}: " + _alt(buckets, broken / turns if turns else 0.0, tz),
+        ticks=tuple(
+            f"{datetime.fromtimestamp(at / 1000, UTC).astimezone(tz):{form}}"
+            for at in (start_ms, (start_ms + end_ms) / 2, end_ms)
+        ),
+    )
 
 
 def _ground(incidents: Sequence[tuple[int, int]], buckets: Sequence[Bucket]) -> list[Row]:

@@ -12,11 +12,13 @@ import streamlit as st
 from msgspec import Struct
 
 from dashboard import stats, text
+from dashboard.cards import FigureCard, figure_cards
+from dashboard.charts import small
+from dashboard.components import show
 from dashboard.state import View
 
 Row = Mapping[str, Any]
 
-CARD_PX = 150
 NOTABLE_CHANGE = 0.1
 """Of a latency: less is the daily up and down."""
 
@@ -40,9 +42,7 @@ class Figure(Struct, frozen=True, kw_only=True):
 
 def draw(view: View, now: Row, before: Row | None, buckets: Sequence[Row], tools: Sequence[Row]) -> None:
     """Draws the cards from the rows of `overview.sql` and `tools.sql`."""
-    with st.grid(5, min_column_width=CARD_PX, gap="small"):
-        for figure in figures(view, now, before, buckets, tools):
-            _card(figure)
+    show(figure_cards(_card(figure) for figure in figures(view, now, before, buckets, tools)), key="figure-cards")
     length = text.span(view.length)
     st.caption(
         f"Change against the {length} before; grey where it may be chance."
@@ -122,17 +122,20 @@ def _moved(now: float | None, before: float | None) -> bool:
     return bool(now and before and abs(now / before - 1) >= NOTABLE_CHANGE)
 
 
-def _card(figure: Figure) -> None:
-    unchanged = figure.change is not None and figure.change.startswith("±")
-    st.metric(
-        figure.label,
-        figure.value,
-        figure.change,
-        delta_color={"better": "normal", "worse": "inverse", "": "off"}[figure.more_is],  # type: ignore[arg-type]  # a closed set
-        delta_arrow="off" if unchanged else "auto",
-        border=True,
-        help=figure.meaning,
-        chart_data=figure.line if len(figure.line) > 1 else None,
-        chart_type=figure.kind,
-        height="stretch",  # cards without a line are as high as those with one
+def _card(figure: Figure) -> FigureCard:
+    picture = ""
+    if len(figure.line) > 1:
+        picture = (small.bars if figure.kind == "bar" else small.line)(figure.line)
+    return FigureCard(
+        label=figure.label,
+        value=figure.value,
+        change=figure.change,
+        tone=figure.more_is and ("worse" if figure.change and _is_worse(figure) else "better"),
+        meaning=figure.meaning,
+        picture=picture,
     )
+
+
+def _is_worse(figure: Figure) -> bool:
+    rises = (figure.change or "").startswith("+")
+    return rises == (figure.more_is == "worse")

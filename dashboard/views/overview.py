@@ -13,8 +13,9 @@ from typing import Any
 import streamlit as st
 
 from dashboard import data, filters, nav, panels, stats, text
+from dashboard.cards import RouteCard, route_cards
 from dashboard.charts import evidence, rate, stages
-from dashboard.markup import table
+from dashboard.markup import page_url, table
 from dashboard.panels import DEMO, Empty
 from dashboard.settings import settings
 from dashboard.state import View
@@ -23,8 +24,6 @@ from dashboard.views import figures, window
 Row = Mapping[str, Any]
 
 PICKS = ("newest", "slowest", "broken")
-_ROUTE_CARD_PX = 240
-_MOST_COLUMNS = 5
 _SMALL_STEPS = 24  # in a small multiple: more are narrower than their own outline
 _NO_ROUTE = "(none)"
 
@@ -93,50 +92,35 @@ def _routes() -> None:
         for row in shown
     }
     top = rate.top_of_scale(list(runs.values()))
-    charts = [rate.route_rate(run, top, window.colours(), filters.zone(), route) for route, run in runs.items()]
+    multiples = [rate.route_rate(run, top, filters.zone(), route) for route, run in runs.items()]
     st.caption(
         f"Partial rate in steps of {window.step_said(view, factor)}, all on one scale (0 to {text.share(top)}). "
         "Choose a route to filter the page on it."
     )
-    with st.grid(_columns(len(shown)), min_column_width=_ROUTE_CARD_PX, gap="small"):
-        for row, drawn in zip(shown, charts, strict=True):
-            with st.container(border=True, gap="xxsmall", key=f"route-card-{row['route']}"):
-                _route_head(row, view)
-                panels.chart(drawn, f"route-{row['route']}", under=False)
+    cards = route_cards(_card(row, one, view, top) for row, one in zip(shown, multiples, strict=True))
+    window.follow(cards, "route-cards")
     if len(whole) > len(shown):
         st.caption(f"{text.plural(len(whole) - len(shown), 'more route')} in the table.")
-    panels.as_table(" ".join(drawn.alt for drawn in charts[:3]), [_route_reading(row) for row in whole], "routes")
+    panels.as_table(" ".join(one.alt for one in multiples[:3]), [_route_reading(row) for row in whole], "routes")
 
 
-def _columns(cards: int) -> int:
-    """As many columns as leave the last row full or nearly so."""
-    return (
-        cards if cards <= _MOST_COLUMNS else min(range(3, _MOST_COLUMNS + 1), key=lambda columns: (-cards % columns, -columns))
+def _card(row: Row, one: rate.Small, view: View, top: float) -> RouteCard:
+    named = row["route"] != _NO_ROUTE
+    chosen = named and view.route == row["route"]
+    kept = {**filters.kept(), filters.ROUTE: row["route"]}
+    if chosen:
+        kept.pop(filters.ROUTE)
+    return RouteCard(
+        name=row["route"] if named else "no route",
+        address=page_url("", kept) if named else None,
+        chosen=chosen,
+        rate=text.share(row["broken"] / row["turns"]),
+        of=f"partial of {text.plural(row['turns'], 'turn')}",
+        alt=one.alt,
+        picture=one.svg,
+        top=text.share(top),
+        ticks=one.ticks,
     )
-
-
-def _route_head(row: Row, view: View) -> None:
-    if row["route"] == _NO_ROUTE:
-        st.markdown("no route", help="These turns never ended, or ended before a route was chosen.")
-        st.markdown(_route_line(row))
-        return
-    chosen = view.route == row["route"]
-    pressed = st.button(
-        row["route"],
-        key=f"filter-{row['route']}",
-        type="tertiary",
-        icon=":material/filter_alt_off:" if chosen else ":material/filter_alt:",
-        help="Show all routes again" if chosen else f"Show only {row['route']}",
-        on_click=filters.choose_route,
-        args=(row["route"],),
-    )
-    st.markdown(_route_line(row))
-    if pressed:
-        st.rerun()
-
-
-def _route_line(row: Row) -> str:
-    return f"**{text.share(row['broken'] / row['turns'])}** partial of {text.plural(row['turns'], 'turn')}"
 
 
 def _route_reading(row: Row) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
 def test_figures_are_those_of_the_stored_turns(page: Page, stack: Stack) -> None:
     """The first card counts the turns that were sent."""
     visit(page, f"{stack.url}/?window=24h", shows=".lw-turns")
-    shown = page.locator('.st-key-panel-figures [data-testid="stMetricValue"]').first.inner_text()
+    shown = page.locator(".st-key-panel-figures .lw-value").first.inner_text()
     ended = sum(turn.done is not None for turn in stack.turns)
     assert ended <= int(shown.replace(",", "")) <= len(stack.turns)
 
@@ -141,9 +141,9 @@ def test_drag_zooms_in_and_back_zooms_out(page: Page, stack: Stack) -> None:
 def test_route_card_filters_the_page_and_the_link_keeps_it(page: Page, stack: Stack) -> None:
     """A click on a route filters everything; opening the same address elsewhere shows the same turns."""
     visit(page, f"{stack.url}/?window=6h", shows=".lw-turns")
-    page.locator(".st-key-filter-lookup button").first.click()
+    page.locator(".lw-route a", has_text="lookup").click()
     page.wait_for_url("**route=lookup**")
-    expect(page.locator(".st-key-panel-routes [class*='st-key-route-card-']")).to_have_count(1)
+    expect(page.locator(".lw-route")).to_have_count(1)
     visit(page, page.url, shows=".lw-turns")
     routes = {cell.inner_text() for cell in page.locator(".lw-turns tbody tr td:nth-child(3)").all()}
     assert routes == {"lookup"}
@@ -344,7 +344,7 @@ def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path
         expect(failed).to_have_count(len(PANELS) + 1)  # and the line of what fires, which is empty as long as nothing does
         expect(failed.first).to_contain_text("The collector does not answer")
         expect(failed.first.locator("button", has_text="Retry")).to_be_visible()
-        expect(page.locator('[data-testid="stMetricValue"]')).to_have_count(0)
+        expect(page.locator(".lw-value")).to_have_count(0)
         keep(page, "overview-failed")
     finally:
         if running.collector.process.poll() is None:

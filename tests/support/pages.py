@@ -33,7 +33,6 @@ CHROMIUM_ARGS = (
 IDLE = '[data-test-script-state="notRunning"]'
 AXE_RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 NOT_OURS = (
-    "[data-testid=stMetricChart]",  # Streamlit's sparklines; the figure and its change stand beside them as text
     "[class*=_brush]",  # what Vega draws under a drag; the chart as a whole has its sentence
 )
 AXE_RUN = """({rules, exclude}) => axe.run({exclude: exclude.map((one) => [one])}, {runOnly: rules, resultTypes: ["violations"]}).then(

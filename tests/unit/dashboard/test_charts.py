@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import altair as alt
 import pytest
 
-from dashboard.charts import alerts, evidence, latency, partials, pipeline, rate, result, sources, stages
+from dashboard.charts import alerts, evidence, latency, partials, pipeline, rate, result, small, sources, stages
 from dashboard.charts.base import Chart
 from dashboard.charts.waterfall import COMMIT_LABEL, waterfall
 from dashboard.palette import DARK, LIGHT, Palette
@@ -95,7 +96,6 @@ def traces() -> list[Trace]:
 def every_chart(palette: Palette) -> Iterator[Chart]:
     run = buckets((100, 9), (10, 1), (0, 0), (40, 0))
     yield rate.partial_rate(run, palette, UTC)
-    yield rate.route_rate(run, 0.2, palette, UTC, "knowledge")
     yield stages.stage_latency([stage_row("auth_ms"), stage_row("total_ms"), stage_row("auth_ms", "before")], palette)
     yield evidence.source_counts(
         [{"route": "a", "sources_count": 0, "turns": 3}, {"route": "a", "sources_count": 14, "turns": 1}], palette
@@ -179,16 +179,24 @@ def test_interval_stays_inside_the_axis() -> None:
 
 
 def test_small_multiples_share_one_scale() -> None:
-    """The same end of the axis, whatever each route's own rate."""
-    quiet, bad = buckets((100, 0)), buckets((100, 40))
-    top = rate.top_of_scale([quiet, bad])
-    domains = [
-        layer["encoding"]["y"]["scale"]["domain"]
-        for run in (quiet, bad)
-        for layer in layers(rate.route_rate(run, top, LIGHT, UTC, "r").spec)
-        if "scale" in layer.get("encoding", {}).get("y", {})
-    ]
-    assert domains == [[0, top], [0, top]]
+    """The same rate is as high in each, whatever the others of its route are; few turns are marked, and none draw nothing."""
+    top = 0.5
+    one, other = (rate.route_rate(buckets(*run), top, UTC, "r").svg for run in (((100, 25), (100, 0)), ((100, 25), (100, 50))))
+    edge = f'y1="{small.HEIGHT / 2:.2f}"'
+    assert edge in one
+    assert edge in other
+    assert rate.route_rate(buckets((10, 1), (0, 0)), top, UTC, "r").svg.count("lw-step lw-thin") == 1
+    assert "lw-thin" not in one
+
+
+def test_small_pictures_stay_within_their_frame() -> None:
+    """Whatever the values are: all alike, none, or far apart."""
+    for values in ([0.0, 0.0], [1.0, 1.0, 1.0], [-5.0, 1e9]):
+        ys = [float(pair.split(",")[1]) for pair in re.findall(r"[\d.-]+,[\d.-]+", small.line(values))]
+        assert len(ys) == len(values)
+        assert all(0 <= y <= small.HEIGHT for y in ys)
+    heights = [float(found) for found in re.findall(r'height="([\d.]+)"', small.bars([0.0, 3.0, 6.0]))]
+    assert heights == [0.0, small.HEIGHT / 2, small.HEIGHT]
 
 
 def test_rate_names_its_worst_trusted_step() -> None:

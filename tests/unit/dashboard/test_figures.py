@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from dashboard.cards import figure_cards
 from dashboard.state import custom_view
-from dashboard.views.figures import Figure, figures
-from dashboard.views.overview import _columns
+from dashboard.views.figures import Figure, _card, figures
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)
 VIEW = custom_view(START, START + timedelta(hours=1))
@@ -72,7 +72,18 @@ def test_readers_who_left_are_named_apart() -> None:
     assert "3 readers" in drawn(window(), None)["Partial rate"].meaning
 
 
-@pytest.mark.parametrize(("cards", "columns"), [(1, 1), (4, 4), (5, 5), (6, 3), (8, 4), (9, 3), (12, 4)])
-def test_cards_leave_the_last_row_nearly_full(cards: int, columns: int) -> None:
-    """Of three to five columns, those that leave the fewest empty places."""
-    assert _columns(cards) == columns
+@pytest.mark.parametrize(
+    ("more_is", "change", "tone"),
+    [
+        ("worse", "+5%", "worse"),
+        ("worse", "-5%", "better"),
+        ("better", "+3 pt", "better"),
+        ("better", "-3 pt", "worse"),
+        ("", "+5%", ""),
+    ],
+)
+def test_a_change_has_the_tone_of_what_more_means(more_is: Any, change: str, tone: str) -> None:
+    """More latency is worse, more tools with results better; what may be chance has no tone."""
+    card = _card(Figure(label="A <b>", value="1", change=change, line=[], meaning="x", more_is=more_is))
+    assert card.tone == tone
+    assert "A &lt;b&gt;" in figure_cards([card])

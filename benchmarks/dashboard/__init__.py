@@ -1,0 +1,1 @@
+"""How quickly the dashboard redraws in a real browser on a large store. `make bench-dashboard`."""

@@ -30,6 +30,8 @@ OTHERS = (
     ("sql", "/sql?sql=" + quote("select route, count(*) as turns from turns group by route"), ".lw-result"),
 )
 """Further pages: name, address, and what is there when the page is."""
+PLAIN = {name: address.partition("?")[0] if name != "sql" else address for name, address, _ in OTHERS}
+"""The same without a window: the last hour."""
 TURNS = 1500
 HOURS = 5.0
 BREAKING = 6000
@@ -331,13 +333,21 @@ def test_turn_that_is_not_stored_is_said_to_be_missing(page: Page, stack: Stack)
 
 
 def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path) -> None:
-    """An empty store says what to run; turns appear without a reload; a dead collector is shown as failed and never as zero."""
+    """An empty store says what to run; one turn appears without a reload, and no page fails at it; a dead collector is shown as failed on every page, never as zero."""
     running = start(tmp_path, LASTWORD_DASHBOARD_REFRESH_S="1", LASTWORD_DASHBOARD_CACHE_S="1")
     try:
         page.goto(running.url)
         expect(page.get_by_text("No turn is stored yet.")).to_be_visible()
         expect(page.locator(".st-key-panel-nothing")).to_contain_text("make demo")
-        post(running.collector_url, list(synthesize(120, seed=5, hours=0.5)))
+        post(running.collector_url, [next(turn for turn in synthesize(20, seed=5, hours=0.5) if turn.done)])
+        page.locator(".lw-turns").wait_for()
+        expect(page.locator(".lw-value").first).to_have_text("1")
+        for name, address in PLAIN.items():  # a single turn is enough for every page, and breaks none
+            page.goto(f"{running.url}{address}")
+            expect(page.locator('[class*="st-key-panel-"]').first).to_be_visible()
+            page.locator(IDLE).wait_for()
+            expect(page.locator('[class*="st-key-failed-"]'), name).to_have_count(0)
+        page.goto(running.url)
         page.locator(".lw-turns").wait_for()
         running.collector.stop()
         failed = page.locator('[class*="st-key-failed-"]')
@@ -346,6 +356,11 @@ def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path
         expect(failed.first.locator("button", has_text="Retry")).to_be_visible()
         expect(page.locator(".lw-value")).to_have_count(0)
         keep(page, "overview-failed")
+        for name, address in PLAIN.items():
+            page.goto(f"{running.url}{address}")
+            expect(page.locator('[class*="st-key-failed-"]').first, name).to_contain_text("The collector does not answer")
+            page.locator(IDLE).wait_for()
+            expect(page.locator("[class*=st-key-panel-] tbody tr"), name).to_have_count(0)
     finally:
         if running.collector.process.poll() is None:
             running.collector.stop()

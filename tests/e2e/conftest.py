@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, timezone_id="Europe/Zurich")
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)  # the machine may be busy with other tests
     yield context.new_page()
     context.close()
 

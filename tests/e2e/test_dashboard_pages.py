@@ -332,6 +332,7 @@ def test_turn_that_is_not_stored_is_said_to_be_missing(page: Page, stack: Stack)
     expect(page.get_by_text("No turn trn_nowhere is stored.")).to_be_visible()
 
 
+@pytest.mark.timeout(480)  # it visits every page twice
 def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path) -> None:
     """An empty store says what to run; one turn appears without a reload, and no page fails at it; a dead collector is shown as failed on every page, never as zero."""
     running = start(tmp_path, LASTWORD_DASHBOARD_REFRESH_S="1", LASTWORD_DASHBOARD_CACHE_S="1")

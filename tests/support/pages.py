@@ -16,7 +16,7 @@ from playwright.sync_api import Page, expect
 from collector.synthetic.world import SyntheticTurn
 from tests.support.product import answers, free_port, wait_for
 
-expect.set_options(timeout=15_000)  # the machine may be busy with other tests
+expect.set_options(timeout=40_000)  # the machine may be busy with other tests
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts"

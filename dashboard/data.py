@@ -50,7 +50,8 @@ def fetch(name: str, params: Params) -> Result:
         DashboardError: the query failed; a panel shows it as failed.
     """
     login.require()
-    return _cached()(queries.load(name), _bound(name, params))
+    asked = queries.chosen(name, params)
+    return _cached()(queries.load(asked), _bound(asked, params))
 
 
 @cache
@@ -77,7 +78,8 @@ def offered(params: Params) -> list[dict[str, Any]]:
     """
     login.require()
     try:
-        return _cached_offers()(queries.load("filters"), _bound("filters", params)).rows
+        asked = queries.chosen("filters", params)
+        return _cached_offers()(queries.load(asked), _bound(asked, params)).rows
     except _NothingOffered:
         return []
 
@@ -94,7 +96,8 @@ def fetch_ranking(name: str, params: Params, limit: int) -> Result:
         DashboardError: the query failed.
     """
     login.require()
-    return _cached()(queries.ranking(name, limit), _bound(name, params))
+    asked = queries.chosen(name, params)
+    return _cached()(queries.ranking(asked, limit), _bound(asked, params))
 
 
 @cache

@@ -6,12 +6,13 @@ Owns the window presets, the width of their time buckets, and the parameters tha
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from math import ceil
+from math import ceil, floor
 
 from msgspec import Struct
 
 from dashboard import text
 from dashboard.client import Params
+from dashboard.queries import STEP_MS
 
 PRESETS: dict[str, timedelta] = {
     "15m": timedelta(minutes=15),
@@ -29,6 +30,8 @@ _SECOND_MS = 1000
 BUCKETS_MS = tuple(
     seconds * _SECOND_MS for seconds in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 10_800, 21_600, 86_400)
 )
+STEPPED = timedelta(hours=6)
+"""Windows of this length and longer begin and end with whole steps of the rollups, which answer for them without reading turns."""
 MIN_CUSTOM = timedelta(seconds=10)
 MAX_CUSTOM = timedelta(days=90)
 
@@ -112,16 +115,18 @@ def preset_view(
     tier: str | None = None,
     status: str | None = None,
 ) -> View:
-    """A window that ends now. Its end is rounded up to the refresh, so that all panels of one refresh ask for the same window."""
+    """A window that ends now. Its end is rounded up to the refresh, so that all panels of one refresh ask for the same window; that of a long one to a whole step."""
     length = PRESETS.get(preset, PRESETS[DEFAULT_WINDOW])
-    end = _rounded_up(now, refresh_s * _SECOND_MS)
+    end = _rounded_up(now, STEP_MS if length >= STEPPED else refresh_s * _SECOND_MS)
     return View(start=end - length, end=end, live=True, bucket_ms=bucket_for(length), route=route, tier=tier, status=status)
 
 
 def custom_view(
     start: datetime, end: datetime, *, route: str | None = None, tier: str | None = None, status: str | None = None
 ) -> View:
-    """A window that stands still."""
+    """A window that stands still. A long one is widened to whole steps."""
+    if end - start >= STEPPED:
+        start, end = _rounded_down(start, STEP_MS), _rounded_up(end, STEP_MS)
     return View(start=start, end=end, live=False, bucket_ms=bucket_for(end - start), route=route, tier=tier, status=status)
 
 
@@ -147,4 +152,9 @@ def write_custom(start_ms: float, end_ms: float) -> tuple[str, str]:
 
 def _rounded_up(at: datetime, step_ms: int) -> datetime:
     ms = ceil(at.timestamp() * 1000 / step_ms) * step_ms
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _rounded_down(at: datetime, step_ms: int) -> datetime:
+    ms = floor(at.timestamp() * 1000 / step_ms) * step_ms
     return datetime.fromtimestamp(ms / 1000, UTC)

@@ -21,12 +21,13 @@ MARKED_COLUMNS = "route, model_tier, model, array_to_string(list_sort(tools_used
 """Select list that `ranking` expects, over the view `turns` with a column `focus`."""
 
 
-def ranking(marked: str, limit: int) -> str:
+def ranking(marked: str, limit: int, *, weight: str = "1") -> str:
     """The query for the slices that stand out, the first cause first.
 
     Args:
         marked: a query with the attributes, `broken`, and `focus`: true for turns to be explained, false for those of before that they are compared with.
         limit: slices at most.
+        weight: how many turns a row of that query stands for, as an expression over its columns.
 
     Returns:
         A query for `attributes` (a JSON object of name and value), `turns`, `broken`, `expected`, `rate`, `usual` and `evidence` in nats.
@@ -37,13 +38,17 @@ def ranking(marked: str, limit: int) -> str:
     used = ", ".join(f"CASE WHEN grouping({name}) = 0 THEN '{name}' END" for name in ATTRIBUTES)
     shown = ", ".join(f"'{name}', {name}" for name in ATTRIBUTES)
     order = ", ".join(f"'{name}'" for name in ATTRIBUTES)
+    kinds = {"n": "focus", "k": "focus AND broken", "n0": "NOT focus", "k0": "NOT focus AND broken"}
+    counted = ", ".join(f"CAST(coalesce(sum(weight) FILTER ({kind}), 0) AS BIGINT) AS {name}" for name, kind in kinds.items())
     # Slices of the same counts are the same turns: the shorter name tells it.
     return f"""
-WITH marked AS ({marked}), valued AS (SELECT {values}, broken, focus FROM marked), counted AS (
+WITH marked AS ({marked}), valued AS (
+    -- Turns of the same values are counted once for all the ways to slice them.
+    SELECT {values}, broken, focus, sum({weight}) AS weight FROM marked GROUP BY ALL
+), counted AS (
     SELECT
         {", ".join(ATTRIBUTES)}, list_filter([{used}], lambda x: x IS NOT NULL) AS used,
-        count(*) FILTER (focus) AS n, count(*) FILTER (focus AND broken) AS k,
-        count(*) FILTER (NOT focus) AS n0, count(*) FILTER (NOT focus AND broken) AS k0
+        {counted}
     FROM valued GROUP BY GROUPING SETS ({grouping})
 ), whole AS (
     SELECT n AS all_n, k AS all_k, greatest(k0, 0.5) / greatest(n0, 1) AS p0 FROM counted WHERE len(used) = 0

@@ -24,9 +24,9 @@ from benchmarks.collector.stores import Ours
 from benchmarks.collector.traffic import requests
 from benchmarks.service.programs import CACHE
 from benchmarks.store.fill import Tell, fill
-from dashboard import queries
+from dashboard import queries, state
 
-WINDOW = timedelta(hours=24)
+WINDOW = "24h"
 ROUNDS = 5
 RANKED_SLICES = 10
 GOAL_QUERY_MS = 100
@@ -58,13 +58,11 @@ class Store:
 
 
 def _parameters(end: datetime, turn: list[Any]) -> dict[str, Any]:
-    start = end - WINDOW
+    view = state.preset_view(WINDOW, end, refresh_s=10)
+    start = view.start
     values: dict[str, Any] = {
-        "start": start.isoformat(),
-        "end": end.isoformat(),
-        "before": (start - WINDOW).isoformat(),
-        "since": start.isoformat(),
-        "bucket_ms": int(WINDOW.total_seconds() * 1000 / 96),
+        **view.params(),
+        "since": (end - timedelta(days=7)).replace(minute=0, second=0, microsecond=0).isoformat(),
         "limit": 50,
         "offset": 0,
         "pick": "newest",
@@ -94,8 +92,9 @@ def _asked(store: Store, tell: Tell) -> list[tuple[str, float]]:
     values = _parameters(end, turn)
     found = []
     for name in queries.names():
-        wanted = {key: values.get(key) for key in queries.parameters(name)}
-        sql = queries.ranking(name, RANKED_SLICES) if name in queries.RANKED else queries.load(name)
+        asked = queries.chosen(name, values)
+        wanted = {key: values.get(key) for key in queries.parameters(asked)}
+        sql = queries.ranking(asked, RANKED_SLICES) if name in queries.RANKED else queries.load(asked)
         found.append((name, store.median_ms(sql, wanted)))
         tell(f"{name}: {found[-1][1]:.0f} ms")
     return sorted(found, key=lambda pair: -pair[1])

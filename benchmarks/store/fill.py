@@ -75,7 +75,7 @@ def _copy(
                 number += 1
                 path = target.file(rollup.name, number)
                 ended = f"read_parquet({quoted(made['ended'][-1])})"
-                target.write(connection, f"{rollup.of(ended)} ORDER BY ALL", path, rollup.name)
+                target.write(connection, rollup.sorted(rollup.of(ended)), path, rollup.name)
                 made[rollup.name].append(path)
     shutil.rmtree(target.path / "tmp", ignore_errors=True)
     return made

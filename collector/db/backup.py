@@ -121,7 +121,7 @@ def record(made: CollectorSettings, segments: dict[str, list[Path]]) -> Copied:
 
 def _measured(reader: duckdb.DuckDBPyConnection, table: str, path: Path) -> Segment:
     """What a file holds. How often it was compacted is not known: by its rows it is what so many rows usually are."""
-    at = "minute" if table in ROLLUPS else {**TABLES, **SNAPSHOTS}[table].sort_at
+    at = ROLLUPS[table].at if table in ROLLUPS else {**TABLES, **SNAPSHOTS}[table].sort_at
     row = reader.execute(
         f"SELECT count(*), epoch_us(min({at})), epoch_us(max({at})) FROM read_parquet({quoted(path)})"
     ).fetchone()

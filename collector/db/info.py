@@ -27,7 +27,7 @@ class Holding(Struct, frozen=True, kw_only=True, rename="camel"):
 
 def time_column(table: str) -> str | None:
     """The column that a table is sorted by; none where it is published as a whole."""
-    return "minute" if table in ROLLUPS else TABLES[table].sort_at if table in TABLES else None
+    return ROLLUPS[table].at if table in ROLLUPS else TABLES[table].sort_at if table in TABLES else None
 
 
 def holdings(connection: duckdb.DuckDBPyConnection) -> list[Holding]:

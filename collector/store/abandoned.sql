@@ -10,5 +10,5 @@ SELECT
     false AS "partial", 0 AS sources_count, 0 AS tool_calls_count, 0 AS tools_with_results_count,
     CAST([] AS VARCHAR[]) AS sources, CAST([] AS VARCHAR[]) AS tools_used, CAST([] AS VARCHAR[]) AS tools_with_results
 FROM store.accepted AS a
-LEFT JOIN (SELECT * FROM store.ended LIMIT 0) AS nothing ON false
+CROSS JOIN ($nothing) AS nothing
 WHERE epoch_ms(a.started_at) + a.deadline_ms + $grace_ms < epoch_ms(now());

@@ -10,7 +10,7 @@ import duckdb
 
 from collector.store.describe import TABLES_TEXT, describe
 from collector.store.segments import literal, quoted, sync_file, sync_folder
-from collector.store.views import base_views, people_views, with_grace
+from collector.store.views import Columns, base_views, people_views, with_grace
 from lastword import __version__
 
 CATALOG_NAME = "catalog.duckdb"
@@ -21,7 +21,7 @@ STORAGE_VERSION = "v1.5.0"
 class Catalog:
     """The catalog file. `columns` are those of each table's segments."""
 
-    def __init__(self, path: Path, columns: dict[str, list[str]], grace_ms: int) -> None:
+    def __init__(self, path: Path, columns: Columns, grace_ms: int) -> None:
         self._path = path
         self._unfinished = path.with_name(path.name + ".unfinished")
         self._columns = columns

@@ -19,7 +19,7 @@ from msgspec import Struct
 from collector.store.catalog import CATALOG_NAME, Catalog
 from collector.store.retention import Keep, due
 from collector.store.rollups import ROLLUPS
-from collector.store.segments import Segment
+from collector.store.segments import Segment, literal
 from collector.store.store import Rotation, Store, StoreError
 from collector.store.tables import SNAPSHOTS, TABLES, Table
 from collector.store.views import landing, published, resting
@@ -79,6 +79,7 @@ class Publisher:
         self.state = Published()
         self._catalog = Catalog(store.folder.path.parent / CATALOG_NAME, store.columns, store.grace_ms)
         self._clean_up()
+        self._roll_up()
         self._write_catalog()
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
@@ -151,7 +152,7 @@ class Publisher:
             new.append(self._write(rotation.reader, name, f"SELECT * FROM ({source}) ORDER BY {table.order}", table.sort_at))
             if name == "ended":
                 new += [
-                    self._write(rotation.reader, rollup.name, f"{rollup.of(f'({source})')} ORDER BY ALL", "minute")
+                    self._write(rotation.reader, rollup.name, rollup.sorted(rollup.of(f"({source})")), rollup.at)
                     for rollup in ROLLUPS.values()
                 ]
         return new
@@ -197,6 +198,26 @@ class Publisher:
         rows, first, last = row or (0, None, None)
         return Segment(table, target.name, level, rows, size, _time(first), _time(last))
 
+    def _roll_up(self) -> None:
+        """At the start: makes the rollups that a store from before does not have, of all turns that are published.
+
+        They begin to count together, so a crash meanwhile leaves nothing but files that no record names.
+        """
+        active = [segment for segment, _ in self._store.segments()]
+        ended = [segment for segment in active if segment.table == "ended"]
+        missing = [rollup for name, rollup in ROLLUPS.items() if all(segment.table != name for segment in active)]
+        if not ended or not missing:
+            return
+        logger.info("making %s of %d segments, once", ", ".join(rollup.name for rollup in missing), len(ended))
+        with self._store.reading() as reader:
+            new = [
+                self._write(reader, rollup.name, rollup.sorted(rollup.of(turns)), rollup.at, level=segment.level)
+                for segment in ended
+                for turns in [self._rows("ended", [segment])]
+                for rollup in missing
+            ]
+        self._writer.call(lambda: self._store.adopt(None, new, []))
+
     # --- compaction
 
     def _compact(self) -> bool:
@@ -217,13 +238,17 @@ class Publisher:
             segments = segments[:-1]
         self.rewrite(table, level + 1, segments)
 
+    def _rows(self, table: str, segments: list[Segment], where: str = "true") -> str:
+        """The rows of segments of a table; columns that did not exist when one was written are null."""
+        files = literal([self._store.folder.empty(table), *(self._store.folder.path / segment.file for segment in segments)])
+        names = ", ".join(f'"{column}"' for column in self._store.columns[table])
+        return f"(SELECT {names} FROM read_parquet({files}, union_by_name = true) WHERE {where})"
+
     def rewrite(self, table: str, level: int, segments: list[Segment], where: str = "true") -> Segment:
         """Replaces segments by one that has their rows, or those of them that a condition keeps, and returns it."""
-        files = "[" + ", ".join(f"'{self._store.folder.path / segment.file}'" for segment in segments) + "]"
-        names = ", ".join(f'"{column}"' for column in self._store.columns[table])
-        source = f"(SELECT {names} FROM read_parquet({files}, union_by_name = true) WHERE {where})"
+        source = self._rows(table, segments, where)
         if rollup := ROLLUPS.get(table):
-            query, sort_at = f"{rollup.added(source)} ORDER BY ALL", "minute"
+            query, sort_at = rollup.sorted(rollup.added(source)), rollup.at
         else:
             query, sort_at = f"SELECT * FROM {source} ORDER BY {TABLES[table].order}", TABLES[table].sort_at
         with self._store.reading() as reader:
@@ -259,7 +284,7 @@ class Publisher:
             self.pruned.rows += sum(segment.rows for segment in overdue.whole)
             self.pruned.bytes += sum(segment.bytes for segment in overdue.whole)
         for segment, border in overdue.partly[:1]:
-            sort_at = "minute" if segment.table in ROLLUPS else TABLES[segment.table].sort_at
+            sort_at = ROLLUPS[segment.table].at if segment.table in ROLLUPS else TABLES[segment.table].sort_at
             new = self.rewrite(segment.table, segment.level, [segment], f"{sort_at} >= '{border.isoformat()}'")
             self.pruned.rows += segment.rows - new.rows
             self.pruned.bytes += segment.bytes - new.bytes

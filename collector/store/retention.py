@@ -24,6 +24,10 @@ _KINDS = {
     "content": "content",
     "turn_minutes": "rollups",
     "stage_minutes": "rollups",
+    "turn_steps": "rollups",
+    "stage_steps": "rollups",
+    "tool_steps": "rollups",
+    "source_steps": "rollups",
 }
 
 

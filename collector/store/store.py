@@ -24,7 +24,7 @@ from collector.store.describe import TABLES_TEXT, describe
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Folder, Segment, literal, quoted
 from collector.store.tables import SNAPSHOTS, TABLES, Table, create_table
-from collector.store.views import GENERATIONS, base_views, landing, people_views, published, resting, with_grace
+from collector.store.views import GENERATIONS, Columns, base_views, landing, people_views, published, resting, with_grace
 from lastword import __version__
 
 T = TypeVar("T")
@@ -97,6 +97,7 @@ class Store:
     def _set_up(self) -> None:
         connection = self._connection
         connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of every cursor, whatever the machine's zone is
+        connection.execute("SET GLOBAL parquet_metadata_cache = true")  # segments never change: their footers are read once
         migrations.migrate(connection)
         self.columns = self._published_columns()
         self._make_views()
@@ -116,12 +117,12 @@ class Store:
         self._appender = Appender(connection, self._dedup_keys)
         self._broken = False
 
-    def _published_columns(self) -> dict[str, list[str]]:
-        """The columns of each table's segments."""
-        found = {name: list(rollup.columns()) for name, rollup in ROLLUPS.items()}
+    def _published_columns(self) -> Columns:
+        """The columns of each table's segments, and their types."""
+        found = {name: rollup.columns() for name, rollup in ROLLUPS.items()}
         for table in (*TABLES.values(), *SNAPSHOTS.values()):
             rows = self._connection.execute(f"DESCRIBE {published(table, _any_landing(table))}").fetchall()
-            found[table.name] = [row[0] for row in rows]
+            found[table.name] = {row[0]: row[1] for row in rows}
         return found
 
     def _make_views(self) -> None:

@@ -14,6 +14,8 @@ from collector.store.tables import SNAPSHOTS, TABLES, Table
 GENERATIONS = ("a", "b")
 Files = Callable[[str], str]
 """Table name to an SQL expression of its list of files."""
+Columns = dict[str, dict[str, str]]
+"""Table name to its segments' columns and their types."""
 
 
 def landing(table: Table, generation: str) -> str:
@@ -31,7 +33,7 @@ def published(table: Table, source: str) -> str:
     return f"SELECT {table.typed()} FROM {source}"
 
 
-def base_views(files: Files, columns: dict[str, list[str]], *, live: bool) -> list[str]:
+def base_views(files: Files, columns: Columns, *, live: bool) -> list[str]:
     """The statements that make `store.*`. `columns` are those of each table's segments."""
     statements = []
     for table in TABLES.values():
@@ -43,13 +45,15 @@ def base_views(files: Files, columns: dict[str, list[str]], *, live: bool) -> li
         _view(table.name, published(table, resting(table)) if live else _read(files, table.name, columns))
         for table in SNAPSHOTS.values()
     ]
-    statements += _script("abandoned.sql")
+    nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in columns["ended"].items())
+    statements += [statement.replace("$nothing", f"SELECT {nothing}") for statement in _script("abandoned.sql")]
     for rollup in ROLLUPS.values():
         parts = [_read(files, rollup.name, columns), rollup.of("store.abandoned")]
         if live:
             for generation in GENERATIONS:
                 parts.append(rollup.of(f"({published(TABLES['ended'], landing(TABLES['ended'], generation))})"))
-        statements.append(_view(rollup.name, rollup.added(f"({' UNION ALL BY NAME '.join(parts)})")))
+        rows = " UNION ALL BY NAME ".join(parts)
+        statements.append(_view(rollup.name, rollup.added(f"({rows})") if rollup.unique else rows))
     return statements
 
 
@@ -63,7 +67,7 @@ def with_grace(statements: list[str], grace_ms: int) -> list[str]:
     return [statement.replace("$grace_ms", str(grace_ms)) for statement in statements]
 
 
-def _read(files: Files, name: str, columns: dict[str, list[str]]) -> str:
+def _read(files: Files, name: str, columns: Columns) -> str:
     listed = ", ".join(f'"{column}"' for column in columns[name])
     return f"SELECT {listed} FROM read_parquet({files(name)}, union_by_name = true)"
 

@@ -89,6 +89,18 @@ FROM store.turn_minutes;
 CREATE OR REPLACE VIEW stage_minutes AS
 SELECT minute, route, tier, stage, bucket, n FROM store.stage_minutes;
 
+CREATE OR REPLACE VIEW turn_steps AS
+SELECT step, route, tier, model, tools, service_version, service_instance, status, terminal, reason, ending, broke_in, n, broken FROM store.turn_steps;
+
+CREATE OR REPLACE VIEW stage_steps AS
+SELECT step, route, tier, status, stage, bucket, n, ms FROM store.stage_steps;
+
+CREATE OR REPLACE VIEW tool_steps AS
+SELECT step, route, tier, status, name, outcome, bucket, n FROM store.tool_steps;
+
+CREATE OR REPLACE VIEW source_steps AS
+SELECT step, route, tier, status, kind, value, n, turns, score, scored FROM store.source_steps;
+
 CREATE OR REPLACE VIEW partial_rate_per_minute AS
 SELECT
     minute, route, tier AS model_tier,

@@ -139,7 +139,7 @@ def _matrix_alt(drawn: Sequence[Row]) -> str:
 def heat(
     rows: Sequence[Row], view: View, step_ms: int, palette: Palette, tz: tzinfo, box: tuple[int, int, int, int] | None = None
 ) -> Chart:
-    """From rows of `stage_heat.sql`: how many turns took how long, by step and third of an octave, with p50, p95 and p99 as lines. `box` is outlined: start, end, least, most.
+    """From rows of `stage_heat.sql`: how many turns took how long, by step and quarter of an octave, with p50, p95 and p99 as lines. `box` is outlined: start, end, least, most.
 
     Returns:
         A chart whose selection `box` is an interval of `start_ms` and of `low`, in milliseconds.
@@ -240,7 +240,7 @@ def heat(
 
 
 def _cell(row: Row, view: View, step_ms: int, tz: tzinfo) -> Row:
-    low, high = (0.7, 1.0) if row["size"] < 0 else (2 ** (row["size"] / 3), 2 ** ((row["size"] + 1) / 3))
+    low, high = (0.7, 1.0) if row["size"] < 0 else (2 ** (row["size"] / 4), 2 ** ((row["size"] + 1) / 4))
     size = "below 1 ms" if row["size"] < 0 else f"{text.duration(low)} to {text.duration(high)}"
     return {
         **_span(view, row["bucket"], step_ms, tz),

@@ -1,12 +1,14 @@
 """The named queries: one `.sql` file each, its parameters bound by the engine and never written into the text.
 
-Owns the files beside it. A file's first comment says what a row is; `$name` is a parameter.
+Owns the files beside it. A file's first comment says what a row is; `$name` is a parameter. A query of the same name under `rolled/` gives the same rows from rollups, for
+windows of whole steps of five minutes: `chosen` says which of them is asked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from importlib import resources
 
@@ -14,6 +16,10 @@ from lastword import explain
 
 RANKED = ("partial_marked", "stage_marked")
 """Queries that are never run alone: they say which turns are explained, and are run inside of the ranking that alerts use too."""
+
+STEP_MS = 300_000
+"""How long the steps of the rollups are."""
+_TIMES = ("before", "start", "end", "since")
 
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _COMMENT = re.compile(r"--[^\n]*")
@@ -32,7 +38,26 @@ def load(name: str) -> str:
 @cache
 def ranking(name: str, limit: int) -> str:
     """The query that ranks what is different about the turns that a query of RANKED marks."""
-    return explain.ranking(load(name), limit)
+    return explain.ranking(load(name), limit, weight="n")
+
+
+def chosen(name: str, values: Mapping[str, object]) -> str:
+    """The query that answers fastest: the one over rollups where there is one and the values name whole steps, else the one over turns."""
+    return f"rolled/{name}" if name in _rolled() and _whole_steps(values) else name
+
+
+def _whole_steps(values: Mapping[str, object]) -> bool:
+    times = [datetime.fromisoformat(str(values[key])) for key in _TIMES if values.get(key) is not None]
+    width = values.get("bucket_ms")
+    return (width is None or int(str(width)) % STEP_MS == 0) and all(
+        round(at.timestamp() * 1000) % STEP_MS == 0 for at in times
+    )
+
+
+@cache
+def _rolled() -> frozenset[str]:
+    files = (entry.name for entry in resources.files(__name__).joinpath("rolled").iterdir())
+    return frozenset(name.removesuffix(".sql") for name in files if name.endswith(".sql"))
 
 
 @cache

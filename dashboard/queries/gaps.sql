@@ -1,5 +1,5 @@
--- One row: how whole the window's data is. Turns that were accepted and lost, turns closed by recovery after a crash, records whose trace never came, turns that are known
--- by their spans alone, and turns that run now.
+-- One row: how whole the window's data is. Turns that were accepted and lost, turns closed by recovery after a crash, records whose trace never came (its root span
+-- did not), turns that are known by their spans alone, and turns that run now.
 SELECT
     count(*) AS turns,
     count(*) FILTER (WHERE terminal = 'abandoned') AS lost,
@@ -9,7 +9,7 @@ SELECT
         WHERE origin = 'record' AND terminal <> 'abandoned' AND turn_id NOT IN (
             SELECT turn_id
             FROM spans
-            WHERE turn_id IS NOT NULL AND ended_at >= $start::TIMESTAMPTZ - INTERVAL 1 HOUR AND started_at < $end::TIMESTAMPTZ
+            WHERE name = 'turn' AND turn_id IS NOT NULL AND started_at >= $start::TIMESTAMPTZ - INTERVAL 1 HOUR AND started_at < $end::TIMESTAMPTZ
         )
     ) AS without_trace,
     (SELECT count(*) FROM open_turns) AS open_now

@@ -1,8 +1,8 @@
--- One row per time bucket and size of a stage's time: how many turns took so long. `size` is floor(3 * log2(ms)), -1 below a millisecond. The rows without a size hold
+-- One row per time bucket and size of a stage's time: how many turns took so long. `size` is floor(4 * log2(ms)), -1 below a millisecond. The rows without a size hold
 -- the quantiles of their bucket; the one without a bucket, those of the whole window.
 SELECT
     floor((epoch_ms(ended_at) - epoch_ms($start::TIMESTAMPTZ)) / $bucket_ms)::INTEGER AS bucket,
-    CASE WHEN ms < 1 THEN -1 ELSE floor(3 * log2(ms)) END::INTEGER AS size,
+    CASE WHEN ms < 1 THEN -1 ELSE floor(4 * log2(ms)) END::INTEGER AS size,
     count(*) AS turns,
     quantile_cont(ms, 0.5) AS p50_ms,
     quantile_cont(ms, 0.95) AS p95_ms,

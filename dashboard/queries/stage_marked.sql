@@ -1,4 +1,4 @@
--- One row per turn of the window in which the stage ran, with the attributes that `lastword.explain` slices by. `broken` says that the turn's time in the stage lies in
+-- One row per kind of turn of the window in which the stage ran, and how many such turns there were, with the attributes that `lastword.explain` slices by. `broken` says that the turn's time in the stage lies in
 -- the box, `focus` that it ended within the box's time: a slice stands out where it is in the box more often than it usually is.
 SELECT
     route,
@@ -8,10 +8,17 @@ SELECT
     service_version,
     service_instance,
     ms BETWEEN $low_ms AND $high_ms AS broken,
-    ended_at >= $box_start::TIMESTAMPTZ AND ended_at < $box_end::TIMESTAMPTZ AS focus
+    ended_at >= $box_start::TIMESTAMPTZ AND ended_at < $box_end::TIMESTAMPTZ AS focus,
+    count(*) AS n
 FROM (
     SELECT
-        *,
+        route,
+        model_tier,
+        model,
+        tools_used,
+        service_version,
+        service_instance,
+        ended_at,
         CASE $stage
             WHEN 'auth_ms' THEN auth_ms
             WHEN 'precheck_ms' THEN precheck_ms
@@ -34,3 +41,4 @@ FROM (
         AND ($status::VARCHAR IS NULL OR coalesce(completion_status, terminal) = $status)
 )
 WHERE ms IS NOT NULL
+GROUP BY route, model_tier, model, tools_used, service_version, service_instance, broken, focus

@@ -244,7 +244,7 @@ def test_marked_turns_can_be_ranked(surface: duckdb.DuckDBPyConnection, name: st
 
 
 def test_heat_counts_every_turn_once(surface: duckdb.DuckDBPyConnection) -> None:
-    """A third of an octave each, below a millisecond one for all; the rows without a size are the quantiles of their bucket and of the window."""
+    """A quarter of an octave each, below a millisecond one for all; the rows without a size are the quantiles of their bucket and of the window."""
     add_turn(surface, "1", 1, model_wait_ms=0)
     add_turn(surface, "2", 1, model_wait_ms=64)
     add_turn(surface, "3", 11, model_wait_ms=64)
@@ -254,9 +254,9 @@ def test_heat_counts_every_turn_once(surface: duckdb.DuckDBPyConnection) -> None
         (None, None): 3,
         (0, None): 2,
         (0, -1): 1,
-        (0, 18): 1,
+        (0, 24): 1,
         (1, None): 1,
-        (1, 18): 1,
+        (1, 24): 1,
     }
 
 
@@ -285,6 +285,31 @@ def test_sources_are_counted_by_origin_and_host(surface: duckdb.DuckDBPyConnecti
     assert hosts == {"a.example": (2, 2), "b.example": (1, 1), "(none)": (1, 1)}
 
 
+def test_search_finds_ids_and_beginnings(surface: duckdb.DuckDBPyConnection) -> None:
+    """A whole id of any kind finds its turns, and so does the beginning of a turn's or a trace's; each turn is listed once."""
+    turn, trace, conversation = "trn_" + "a" * 32, "b" * 32, "cnv_" + "c" * 32
+    add_turn(surface, turn, 1, trace_id=trace, conversation_id=conversation)
+    add_turn(surface, "trn_" + "d" * 32, 2, trace_id="e" * 32, conversation_id=conversation)
+    for needle in (turn, turn[:9], trace, trace[:5]):
+        assert [row["turn_id"] for row in run(surface, "find_turns", needle=needle)] == [turn]
+    assert len(run(surface, "find_turns", needle=conversation)) == 2
+    assert len(run(surface, "find_turns", needle="trn_")) == 2
+    assert run(surface, "find_turns", needle="f" * 32) == []
+
+
+def test_rollups_are_asked_for_windows_of_whole_steps() -> None:
+    """Where a window, the one before it and its buckets are whole steps of five minutes, else turns; a query without rollups is always the same."""
+    assert queries.chosen("overview", VALUES) == "rolled/overview"
+    for key, value in (
+        ("start", START + timedelta(seconds=10)),
+        ("end", START + timedelta(minutes=61)),
+        ("before", START - timedelta(seconds=1)),
+    ):
+        assert queries.chosen("overview", {**VALUES, key: value.isoformat()}) == "overview"
+    assert queries.chosen("overview", {**VALUES, "bucket_ms": 60_000}) == "overview"
+    assert queries.chosen("turn", VALUES) == "turn"
+
+
 def test_gaps_count_what_is_missing(surface: duckdb.DuckDBPyConnection) -> None:
     """Lost turns, records whose trace never came, and turns without a record each have their count; a lost turn is not missing a trace."""
     add_turn(surface, "1", 1, origin="record")
@@ -292,7 +317,9 @@ def test_gaps_count_what_is_missing(surface: duckdb.DuckDBPyConnection) -> None:
     add_turn(surface, "3", 1, origin="record", terminal="abandoned")
     add_turn(surface, "4", 1, origin="spans")
     at = (START + timedelta(minutes=1)).isoformat()
-    surface.execute("INSERT INTO spans (turn_id, started_at, ended_at) VALUES ('1', ?::TIMESTAMPTZ, ?::TIMESTAMPTZ)", [at, at])
+    surface.execute(
+        "INSERT INTO spans (name, turn_id, started_at, ended_at) VALUES ('turn', '1', ?::TIMESTAMPTZ, ?::TIMESTAMPTZ)", [at, at]
+    )
     assert run(surface, "gaps") == [{"turns": 4, "lost": 1, "recovered": 1, "of_spans": 1, "without_trace": 1, "open_now": 0}]
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dashboard import state
+from dashboard import queries, state
 from dashboard.state import PRESETS, TARGET_BUCKETS, custom_view, only, preset_view, read_custom, write_custom
 
 NOW = datetime(2026, 11, 24, 12, 0, 3, tzinfo=UTC)
@@ -24,6 +24,15 @@ def test_refreshes_within_one_interval_ask_the_same_question() -> None:
     """Panels that refresh a moment apart share their window, and with it the cached result."""
     assert preset_view("1h", NOW, 10) == preset_view("1h", NOW + timedelta(seconds=6), 10)
     assert preset_view("1h", NOW, 10) != preset_view("1h", NOW + timedelta(seconds=8), 10)
+
+
+@pytest.mark.parametrize("preset", [name for name, length in PRESETS.items() if length >= state.STEPPED])
+def test_long_windows_are_whole_steps(preset: str) -> None:
+    """So that rollups answer for them, and for the window before; a short one stays as it is."""
+    for view in (preset_view(preset, NOW, 10), custom_view(NOW, NOW + PRESETS[preset])):
+        assert queries.chosen("overview", view.params()) == "rolled/overview"
+        assert PRESETS[preset] <= view.length <= PRESETS[preset] + timedelta(minutes=10)
+    assert custom_view(NOW, NOW + timedelta(hours=1)).start == NOW
 
 
 def test_previous_window_ends_where_this_one_begins() -> None:

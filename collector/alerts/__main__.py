@@ -25,6 +25,13 @@ from collector.alerts.evaluator import scans
 from collector.alerts.rules import RulesError, check_rules, read_rules
 from collector.store.segments import quoted
 
+_LAST_DAY = "2262-01-01"
+"""Times are kept in nanoseconds since 1970, in 64 bits."""
+
+
+class _Unusable(Exception):
+    """The file of minutes says what cannot be."""
+
 
 def main() -> int:
     """Runs a command; the exit status."""
@@ -42,7 +49,13 @@ def main() -> int:
             if chosen.command == "check":
                 rules = read_rules(chosen.rules)
                 check_rules(rules, reader)
-            over = replay.span(reader, chosen.days)
+            try:
+                over = replay.span(reader, chosen.days)
+            except replay.NothingStored:
+                if chosen.command == "replay":
+                    raise
+                print(f"{chosen.rules} can be used; there are no stored turns yet to try it on", file=sys.stderr)
+                return 0
             with _bar() as progress:
                 if chosen.command == "check":
                     for rule in rules:
@@ -56,7 +69,7 @@ def main() -> int:
     except RulesError as error:
         print(error, file=sys.stderr)
         return 1
-    except (duckdb.Error, replay.NothingStored) as error:
+    except (duckdb.Error, replay.NothingStored, _Unusable) as error:
         print(f"{chosen.source} cannot be replayed: {error}", file=sys.stderr)
         return 2
     return 0
@@ -78,6 +91,16 @@ def _open(source: Path) -> duckdb.DuckDBPyConnection:
         "client_left BIGINT)"
     )
     connection.execute(f"INSERT INTO turn_minutes BY NAME SELECT * FROM {read}({quoted(source)})")
+    wrong = connection.execute(
+        "SELECT CAST(minute AS VARCHAR), n, broken, client_left FROM turn_minutes WHERE minute IS NULL OR n IS NULL OR broken IS NULL "
+        f"OR NOT minute BETWEEN TIMESTAMPTZ '1970-01-01' AND TIMESTAMPTZ '{_LAST_DAY}' "
+        "OR n < 0 OR NOT broken BETWEEN 0 AND n OR NOT coalesce(client_left, 0) BETWEEN 0 AND n LIMIT 1"
+    ).fetchone()
+    if wrong is not None:
+        minute, n, broken, client_left = wrong
+        raise _Unusable(
+            f"minute {minute} has n = {n}, broken = {broken}, client_left = {client_left}: counts lie between 0 and n, minutes between 1970 and {_LAST_DAY}"
+        )
     return connection
 
 

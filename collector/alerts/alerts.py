@@ -25,9 +25,6 @@ from collector.store.store import Store
 from collector.writer import Writer
 from lastword.errors import SettingsError
 
-KEPT_NS = 400 * 24 * 60 * MINUTE_NS
-"""How long resolved alerts are kept."""
-
 
 class Wanted(Struct, frozen=True, kw_only=True):
     """What is set about alerts. An empty address stands for no such receiver."""
@@ -97,7 +94,6 @@ class Alerts:
 
     def start(self) -> None:
         """Begins to judge and to tell."""
-        self.ledger.prune(self._clock() - KEPT_NS)
         self.evaluator.start()
         for courier in self.couriers:
             courier.start()

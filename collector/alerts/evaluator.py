@@ -1,6 +1,6 @@
 """The evaluator's thread: every minute, what ended in it is judged, and what follows is written down in one transaction.
 
-Owns the watches and the firing conditions; both are made anew from the store at a start, and after a failure in the middle of a minute. Reads the store through the views
+Owns the watches and how conditions stand; both are made anew from the store at a start, and after a failure in the middle of a minute. Reads the store through the views
 that everybody queries. What was judged and could not be written waits in memory and is written with the next minute.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import duckdb
 from msgspec import Struct
 
-from collector.alerts import conditions, explanation, messages, rules
+from collector.alerts import explanation, messages
 from collector.alerts.alert import (
     MINUTE_NS,
     Alert,
@@ -23,17 +23,15 @@ from collector.alerts.alert import (
     Scan,
     alert_of,
     episode_of,
-    event_of,
     event_of_episode,
     label,
-    resolve,
 )
-from collector.alerts.conditions import Condition
 from collector.alerts.detector import DEFAULT_PHI, HISTORY_HOURS, REACH, REWORKED_HOURS, Detector, Series
-from collector.alerts.ledger import Delivery, Ledger
+from collector.alerts.ledger import KEPT_NS, Delivery, Ledger
 from collector.alerts.minutes import bounds, counting, read_minutes
 from collector.alerts.outbox import addressed
-from collector.alerts.rules import Rule, RulesError
+from collector.alerts.rules import Rule
+from collector.alerts.standing import Standing
 from collector.alerts.tally import Tally
 from collector.alerts.visible import smallest_multiple
 from collector.alerts.watch import Change, Watch
@@ -119,13 +117,15 @@ class Evaluator:
         self._started_ns = clock()
         self._scans = scans(configured.objective)
         self._watches: list[tuple[Scan, Watch]] = []
+        self._standing = Standing(
+            store, objective=configured.objective, written=configured.rules, dashboard_url=configured.dashboard_url
+        )
+        self._series_judged: list[Judged] = []
         self._alerts: dict[str, Alert] = {}
-        self._conditions: dict[str, Alert] = {}
         self._unwritten = Outcome({}, [], [])
         self._done: int | None = None
-        self._broken_rules: set[str] = set()
-        self._looked_at: dict[str, int] = {}
         self._written: int | None = None
+        self._pruned_day: int | None = None
         self._visible: dict[tuple[str, Series], list[float | None]] = {}
         self.judged: list[Judged] = []
         self.failures = 0
@@ -176,11 +176,16 @@ class Evaluator:
         try:
             if not self._watches:
                 self._warm_up(minute)
-            if self._done is not None and minute > self._done:
+            due = self._done is not None and minute > self._done
+            if due and self._done is not None:
                 self._judge(self._done + 1, minute)
                 self._done = minute
             self._write()
             self._written = self._done
+            if due:  # after the pages: a rule may be slow
+                self._look_at_rules(minute)
+                self._write()
+            self._keep_house(minute)
         except StoreError as error:  # what is to be written waits
             self._failed(error)
             return False
@@ -212,10 +217,9 @@ class Evaluator:
         known = [self._unwritten.alerts.get(alert.alert_id, alert) for alert in known]
         of_scans = {scan.rule for scan in self._scans}
         self._alerts = {alert.alert_id: alert for alert in known}
-        self._conditions = {
-            conditions.key_of(alert): alert for alert in known if alert.rule not in of_scans and alert.state == "firing"
-        }
-        self._drop_unknown()
+        now = self._clock()
+        gone = self._standing.restore([one for one in known if one.rule not in of_scans and one.state == "firing"], now)
+        self._take(gone, now)
         with self._store.reading() as reader:
             span = bounds(reader)
             first = self._done if span is None else max(span[0], self._done - (HISTORY_HOURS + REWORKED_HOURS) * 60)
@@ -228,17 +232,6 @@ class Evaluator:
             watch.warm_up(self._done + 1, first)
             watches.append((scan, watch))
         self._watches = watches
-
-    def _drop_unknown(self) -> None:
-        """Ends the alerts of rules that are there no more: nobody would look at them again."""
-        known = {conditions.BURN_RATE, conditions.NO_DATA, *(rule.name for rule in self._configured.rules)}
-        now = self._clock()
-        for key in [key for key, alert in self._conditions.items() if alert.rule not in known]:
-            alert = self._conditions.pop(key)
-            resolve(alert, now, "removed")
-            gone = Outcome({alert.alert_id: alert}, [event_of("resolved", alert, now)], [])
-            self._address(gone, now)
-            self._unwritten.merge(gone)
 
     # --- a minute
 
@@ -259,10 +252,18 @@ class Evaluator:
             self._tally.update(reader, last)
         for scan, watch in self._watches:
             self._look(scan, watch, last, outcome)
-        judged += self._hold(last, outcome)
+        settled = self._clock() - self._started_ns > 12 * MINUTE_NS  # before it, the traffic of a start is still coming in
+        alerts, events = self._standing.look(self.detector("partial_rate"), last, settled=settled)
+        outcome.alerts.update({alert.alert_id: alert for alert in alerts})
+        outcome.events += events
         self._address(outcome, (last + 1) * MINUTE_NS)
         self._unwritten.merge(outcome)
-        self.judged = judged
+        self._series_judged = judged
+        self.judged = [*judged, *self._standing.judged(last)]
+
+    def _look_at_rules(self, minute: int) -> None:
+        self._take(self._standing.look_at_rules(minute), (minute + 1) * MINUTE_NS)
+        self.judged = [*self._series_judged, *self._standing.judged(minute)]
 
     def _note(self, scan: Scan, watch: Watch, changes: Sequence[Change], outcome: Outcome) -> None:
         """Turns changes of episodes into alerts and events."""
@@ -334,63 +335,37 @@ class Evaluator:
             )
         return judged
 
-    # --- conditions
-
-    def _hold(self, minute: int, outcome: Outcome) -> list[Judged]:
-        """Looks which conditions hold, and how each rule of SQL stands."""
-        detector = self.detector("partial_rate")
-        holding: list[Condition] = conditions.burning(detector, minute, self._configured.objective)
-        looked = {conditions.BURN_RATE}
-        if self._clock() - self._started_ns > 12 * MINUTE_NS:  # before it, the traffic of a start is still coming in
-            firing = any(alert.rule == conditions.NO_DATA for alert in self._conditions.values())
-            holding += conditions.silent(detector, minute, firing=firing)
-            looked.add(conditions.NO_DATA)
-        for rule in self._configured.rules:
-            if self._looked_at.get(rule.name) == minute // rule.every_minutes:
-                continue
-            self._looked_at[rule.name] = minute // rule.every_minutes
-            try:
-                with self._store.reading() as reader:  # of its own: a failure ends the transaction that it happens in
-                    holding += rules.holding(rule, reader, minute)
-                looked.add(rule.name)
-                self._broken_rules.discard(rule.name)
-            except RulesError as error:
-                if rule.name not in self._broken_rules:
-                    logger.error("a rule could not be looked at: %s", error)  # noqa: TRY400 - the message says it all
-                self._broken_rules.add(rule.name)
-        alerts, events = conditions.changes(holding, self._conditions, looked, minute)
-        for alert in alerts:
-            alert.link = messages.link(alert, self._configured.dashboard_url)
-            outcome.alerts[alert.alert_id] = alert
-        outcome.events += events
-        return self._rules_judged(minute)
-
-    def _rules_judged(self, minute: int) -> list[Judged]:
-        firing = {alert.rule: alert.alert_id for alert in self._conditions.values()}
-        names = [
-            (conditions.BURN_RATE, None),
-            (conditions.NO_DATA, None),
-            *((one.name, one.threshold) for one in self._configured.rules),
-        ]
-        return [
-            Judged(
-                rule=name,
-                scope="all" if name in {conditions.BURN_RATE, conditions.NO_DATA} else "query",
-                minute_ns=minute * MINUTE_NS,
-                state="error" if name in self._broken_rules else "firing" if name in firing else "ok",
-                threshold=threshold,
-                alert_id=firing.get(name),
-            )
-            for name, threshold in names
-        ]
-
     # --- telling
+
+    def _take(self, changed: tuple[list[Alert], list[Event]], now_ns: int) -> None:
+        """Lets changes be written and told."""
+        alerts, events = changed
+        outcome = Outcome({alert.alert_id: alert for alert in alerts}, events, [])
+        self._address(outcome, now_ns)
+        self._unwritten.merge(outcome)
 
     def _address(self, outcome: Outcome, now_ns: int) -> None:
         """Puts a message for every receiver beside each event."""
         if outcome.events and self._configured.receivers:
             silences, untold = self._ledger.silences(now_ns), self._ledger.silenced()
             outcome.deliveries += addressed(outcome.events, self._configured.receivers, silences, untold, now_ns)
+
+    def _keep_house(self, minute: int) -> None:
+        """Tells what still fires when its silence has ended, and once a day removes what is old."""
+        now = self._clock()
+        untold, silences = self._ledger.silenced(), self._ledger.silences(now)
+        firing = [alert for alert in (*self._alerts.values(), *self._standing.firing) if alert.state == "firing"]
+        heard = [
+            alert.alert_id
+            for alert in firing
+            if alert.alert_id in untold and not any(silence.keeps(alert, now) for silence in silences)
+        ]
+        if heard and self._configured.receivers:
+            self._ledger.requeue(heard, self._configured.receivers, now)
+            self._told()
+        if minute // 1440 != self._pruned_day:
+            self._ledger.prune(now - KEPT_NS)
+            self._pruned_day = minute // 1440
 
     def _write(self) -> None:
         out = self._unwritten

@@ -13,11 +13,13 @@ import duckdb
 import msgspec
 from msgspec import Struct
 
-from collector.alerts.alert import Alert, Event, Judged
+from collector.alerts.alert import MINUTE_NS, Alert, Event, Judged
 from collector.store.store import Store
 from collector.store.tables import ALERT_EVENTS, ALERTS
 
 _JSON = ("labels", "explanation")
+KEPT_NS = 400 * 24 * 60 * MINUTE_NS
+"""How long resolved alerts are kept."""
 TEST = "test"
 """The rule of alerts that only try out the way to the receivers."""
 
@@ -150,6 +152,16 @@ class Ledger:
             lambda connection: connection.execute(
                 "UPDATE landing.alert_deliveries SET state = ?, attempts = ?, due_ns = ?, delivered_ns = ?, error = ? WHERE delivery_id = ?",
                 [state, attempts, due_ns, delivered_ns, error, delivery.delivery_id],
+            )
+        )
+
+    def requeue(self, alert_ids: Sequence[str], receivers: Sequence[str], now_ns: int) -> None:
+        """Lets messages that were silenced be told after all."""
+        self._write(
+            lambda connection: connection.execute(
+                "UPDATE landing.alert_deliveries SET state = 'waiting', queued_ns = ?, due_ns = ? "
+                "WHERE state = 'silenced' AND list_contains(?, alert_id) AND list_contains(?, receiver)",
+                [now_ns, now_ns, list(alert_ids), list(receivers)],
             )
         )
 

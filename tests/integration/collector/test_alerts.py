@@ -137,16 +137,18 @@ def test_people_who_leave_are_a_ticket_and_no_page(calm, live):
     assert world.rows("select distinct rule, severity from alerts") == [["client_left", "ticket"]]
 
 
-def test_a_silence_keeps_messages_back_and_is_seen(calm, inbox, live):
-    """What fires in a silence is written down, and not told."""
+def test_a_silence_keeps_messages_back_until_it_ends(calm, inbox, live):
+    """What fires in a silence is written down, and not told; what still fires when it ends is told then."""
     world = live(calm, webhook_url=inbox.url)
     world.live(START, START + 4, CALM)
     silence = world.alerts.silence(rule=None, route="docs", model_tier=None, minutes=60, comment="known")
     world.live(START + 5, START + 14, CUT)
-    docs = world.rows("select distinct d.state from alert_deliveries d join alerts a using (alert_id) where a.route = 'docs'")
-    assert docs == [["silenced"]]
+    states = "select distinct d.state from alert_deliveries d join alerts a using (alert_id) where a.route = 'docs'"
+    assert world.rows(states) == [["silenced"]]
     assert world.alerts.end_silence(silence.silence_id)
     assert not world.alerts.end_silence(silence.silence_id)
+    world.live(START + 15, START + 15, CUT)
+    assert "silenced" not in {state for (state,) in world.rows(states)}
 
 
 def test_rules_of_users_fire_by_their_rows_and_end(calm, tmp_path, live):
@@ -229,6 +231,22 @@ def test_a_rule_that_fails_or_is_gone_stops_nothing_else(calm, tmp_path, live):
     world.restart()
     world.live(START + 2, START + 2, CALM)
     assert world.rows("select rule, state, why_resolved from alerts") == [["holds", "resolved", "removed"]]
+
+
+def test_a_rule_is_looked_at_after_the_pages_of_its_minute_are_written(calm, tmp_path, live):
+    """A slow rule does not keep a page back: it can see it."""
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        "[[rule]]\nname = 'paged'\nsql = \"select count(*) as value from alerts where severity = 'page'\"\nthreshold = 1\n",
+        encoding="utf-8",
+    )
+    world = live(calm, rules_file=str(path))
+    world.live(START, START + 1, CALM)
+    world.live(START + 2, START + 10, CUT)
+    page, rule = (
+        world.rows(f"select min(fired_at) from alerts where {which}")[0] for which in ("severity = 'page'", "rule = 'paged'")
+    )
+    assert page == rule != [None]
 
 
 def test_a_page_of_a_browser_can_silence_nothing(collector):

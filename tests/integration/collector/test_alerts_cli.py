@@ -8,6 +8,7 @@ import time
 import httpx2
 import pytest
 
+from collector.alerts.__main__ import main
 from tests.integration.collector.alerting import CUT, Inbox, history
 from tests.integration.collector.conftest import start
 from tests.integration.collector.process import Program
@@ -130,3 +131,27 @@ def test_check_runs_rules_on_stored_turns(firing, tmp_path):
     assert wrong.returncode == 1
     assert "no column named value" in wrong.stderr
     assert run("replay", "--data-dir", str(tmp_path)).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "row", ["2026-01-01,-1,0", "2026-01-01,5,6", "2026-01-01,5,-1", "2500-01-01,5,1", ",5,1", "2026-01-01,,1"]
+)
+def test_minutes_that_cannot_be_are_refused(tmp_path, row):
+    """The sentence shows the row."""
+    path = tmp_path / "minutes.csv"
+    path.write_text(f"minute,n,broken\n2026-01-01T00:01:00Z,5,1\n{row}\n", encoding="utf-8")
+    refused = run("replay", "--source", str(path))
+    assert refused.returncode == 2
+    assert "counts lie between 0 and n" in refused.stderr
+
+
+def test_rules_are_checked_where_nothing_is_stored_yet(tmp_path, capsys, monkeypatch):
+    """They can be used, and that is said."""
+    rules, empty = tmp_path / "rules.toml", tmp_path / "minutes.csv"
+    rules.write_text(
+        "[[rule]]\nname = 'x'\nsql = 'select sum(n) as value from turn_minutes'\nthreshold = 1\n", encoding="utf-8"
+    )
+    empty.write_text("minute,n,broken\n", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["alerts", "check", str(empty), "--rules", str(rules)])
+    assert main() == 0
+    assert "can be used" in capsys.readouterr().err

@@ -8,7 +8,7 @@ JOBS ?= 3
 LOCK := uv pip compile pyproject.toml --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --quiet $(LOCK_ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector bench-crowd bench-store bench-dashboard fuzz docs screenshots lock clean
+.PHONY: help up demo test check format e2e bench bench-alerts bench-service bench-collector bench-crowd bench-store bench-dashboard bench-lake fuzz docs screenshots lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ bench-store: $(VENV)/.dev ## Measure how a store of ten million turns answers an
 bench-dashboard: $(VENV)/.dev ## Measure in a real browser how quickly the dashboard redraws over ten million turns (ARGS="--turns 1000000 --days 3" for fewer)
 	$(BIN)/python -m benchmarks.dashboard $(ARGS)
 
+bench-lake: $(VENV)/.dev ## Measure what a lake of several collectors costs, on Debian's PostgreSQL (about 2 minutes)
+	$(BIN)/python -m benchmarks.lake $(ARGS)
+
 fuzz: $(VENV)/.dev ## Ask the service at random for ten minutes, after its own OpenAPI document (ARGS="--seconds 60")
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
@@ -79,7 +82,7 @@ docs: $(VENV)/.dev ## Rewrite the generated parts of docs/
 
 lock: ## Pin the dependencies anew (needs uv; LOCK_ARGS=--upgrade takes newer ones)
 	$(LOCK) --group build -o requirements.lock
-	$(LOCK) --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(LOCK) --extra ducklake --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean: ## Remove the environment and caches; data/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info

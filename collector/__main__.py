@@ -13,6 +13,7 @@ import uvicorn
 from collector.alerts.receivers import SecretUnusable
 from collector.alerts.rules import RulesError
 from collector.app import Parts, create_app
+from collector.lake.dsn import LakeUnusable
 from collector.receive.grpc_server import PortTaken
 from collector.settings import CollectorSettings, load_settings
 from collector.store.store import StoreError
@@ -31,7 +32,7 @@ def main() -> int:
         _check_port(settings)
         _warn_of_strangers(settings)
         parts = Parts(settings)
-    except (SettingsError, StoreError, PortTaken, RulesError, SecretUnusable) as error:
+    except (SettingsError, StoreError, PortTaken, RulesError, SecretUnusable, LakeUnusable) as error:
         print(f"collector: {error}", file=sys.stderr)
         return 2
     config = uvicorn.Config(

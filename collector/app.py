@@ -19,6 +19,7 @@ from collector.alerts import http as alerting
 from collector.alerts.alerts import Alerts, Wanted
 from collector.db import http as upkeep
 from collector.derive.deriver import Deriver
+from collector.lake.registrar import Registrar, check_lake
 from collector.metrics import Metrics
 from collector.receive import http as otlp
 from collector.receive.attributes import AttributeLimits
@@ -65,12 +66,25 @@ def receiver_of(settings: CollectorSettings, writer: Writer, metrics: Metrics, *
     )
 
 
+def registrar_of(settings: CollectorSettings, store: Store, metrics: Metrics) -> Registrar | None:
+    """What registers segments in the lake, by the settings, with its metrics; none where there is no lake."""
+    if not settings.lake_dsn:
+        return None
+    lake = Registrar(store, dsn=settings.lake_dsn, path=settings.lake_path, every_ms=settings.lake_ms)
+    metrics.gauge("lastword_lake_files", "Segments that are registered in the lake.", lambda: lake.state.files)
+    metrics.gauge("lastword_lake_failures", "Registrations that failed since the start.", lambda: lake.state.failures)
+    metrics.gauge("lastword_lake_seconds", "Length of the last registration.", lambda: lake.state.seconds)
+    metrics.gauge("lastword_lake_age_seconds", "Time since the last registration; -1 before the first.", lake.age_s)
+    return lake
+
+
 class Parts:
     """Everything of the process that has to be closed."""
 
     def __init__(self, settings: CollectorSettings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        check_lake(settings.lake_dsn, settings.lake_path, settings.store_path)
         self.store = Store(
             settings.store_path,
             memory_limit_mib=settings.memory_limit_mib,
@@ -88,7 +102,14 @@ class Parts:
             hot_rows=settings.hot_rows,
             observe=self._committed,
         )
-        self.publisher = Publisher(self.store, self.writer, every_ms=settings.publish_ms, keep=keep_of(settings))
+        self.lake = registrar_of(settings, self.store, self.metrics)
+        self.publisher = Publisher(
+            self.store,
+            self.writer,
+            every_ms=settings.publish_ms,
+            keep=keep_of(settings),
+            removable=list if self.lake is None else self.lake.removable,
+        )
         self.deriver = Deriver(self.store, self.writer, settle_ms=settings.spans_settle_ms, max_traces=settings.spans_traces)
         self.receiver = receiver_of(settings, self.writer, self.metrics, stored=self.deriver.stored)
         self.alerts = Alerts(
@@ -167,6 +188,8 @@ class Parts:
         self.deriver.close()
         self.alerts.close()
         self.publisher.close()
+        if self.lake is not None:
+            self.lake.close()
         self.writer.close()
         self.surface.close()
         self._readers.shutdown()

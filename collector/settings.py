@@ -70,6 +70,16 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
         Positive, Meta(description="Largest SQL result in memory, in bytes; beyond it the answer is 413.")
     ] = 256 * MIB
     sql_timeout_ms: Annotated[Positive, Meta(description="Longest time of one SQL query, in milliseconds.")] = 30_000
+    lake_dsn: Annotated[
+        str,
+        Meta(
+            description="PostgreSQL of a lake that several collectors are registered in, such as postgresql://user@host/database: docs/growth.md."
+        ),
+    ] = ""
+    lake_path: Annotated[
+        str, Meta(description="Folder of the lake's own files, the same for all of its collectors, and empty at first.")
+    ] = ""
+    lake_ms: Annotated[int, Meta(ge=200, description="How often segments are registered in the lake, in milliseconds.")] = 5000
     alerts: Annotated[bool, Meta(description="Whether alerts are watched for.")] = True
     alerts_settle_s: Annotated[
         int,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,7 +55,7 @@ class Pruned(Struct):
 
 
 class Publisher:
-    """Publishes every few seconds until it is closed."""
+    """Publishes every few seconds until it is closed. `removable` is asked which superseded files nobody else holds, behind the grace of their own."""
 
     def __init__(
         self,
@@ -64,12 +64,14 @@ class Publisher:
         *,
         every_ms: int,
         keep: Keep,
+        removable: Callable[[Iterable[str]], list[str]] = list,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._writer = writer
         self._every_s = every_ms / 1000
         self._keep = keep
+        self._removable = removable
         self._clock = clock
         self._prune_at = clock()
         self.pruned = Pruned()
@@ -325,7 +327,7 @@ class Publisher:
     def _remove_superseded(self) -> None:
         border = self._clock() - GRACE
         old = [segment.file for segment, since in self._store.segments(superseded=True) if since is not None and since < border]
-        if old:
+        if old := self._removable(old):
             self._writer.call(lambda: self._store.forget(old))
             self._store.folder.remove(old)
 

@@ -5,7 +5,7 @@ Base views `store.*` have the published columns of each table; `views.sql` build
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from collector.store.rollups import ROLLUPS
@@ -40,21 +40,26 @@ def base_views(files: Files, columns: Columns, *, live: bool) -> list[str]:
         parts = [_read(files, table.name, columns)]
         if live:
             parts += [published(table, landing(table, generation)) for generation in GENERATIONS]
-        statements.append(_view(table.name, " UNION ALL ".join(parts)))
+        statements.append(view(table.name, " UNION ALL ".join(parts)))
     statements += [
-        _view(table.name, published(table, resting(table)) if live else _read(files, table.name, columns))
+        view(table.name, published(table, resting(table)) if live else _read(files, table.name, columns))
         for table in SNAPSHOTS.values()
     ]
-    nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in columns["ended"].items())
-    statements += [statement.replace("$nothing", f"SELECT {nothing}") for statement in _script("abandoned.sql")]
+    statements += abandoned_views(columns["ended"])
     for rollup in ROLLUPS.values():
         parts = [_read(files, rollup.name, columns), rollup.of("store.abandoned")]
         if live:
             for generation in GENERATIONS:
                 parts.append(rollup.of(f"({published(TABLES['ended'], landing(TABLES['ended'], generation))})"))
         rows = " UNION ALL BY NAME ".join(parts)
-        statements.append(_view(rollup.name, rollup.added(f"({rows})") if rollup.unique else rows))
+        statements.append(view(rollup.name, rollup.added(f"({rows})") if rollup.unique else rows))
     return statements
+
+
+def abandoned_views(ended: Mapping[str, str]) -> list[str]:
+    """The statement that makes `store.abandoned` over `store.accepted`, with the columns of a turn that ended."""
+    nothing = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in ended.items())
+    return [statement.replace("$nothing", f"SELECT {nothing}") for statement in _script("abandoned.sql")]
 
 
 def people_views() -> list[str]:
@@ -72,7 +77,8 @@ def _read(files: Files, name: str, columns: Columns) -> str:
     return f"SELECT {listed} FROM read_parquet({files(name)}, union_by_name = true)"
 
 
-def _view(name: str, query: str) -> str:
+def view(name: str, query: str) -> str:
+    """The statement that makes a base view."""
     return f"CREATE OR REPLACE VIEW store.{name} AS {query}"
 
 

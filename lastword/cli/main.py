@@ -14,6 +14,7 @@ _COMMANDS = {
     "ask": ("lastword.cli.ask", "Ask a question and watch the answer stream."),
     "sql": ("lastword.cli.sql", "Run a query over turns and spans."),
     "db": ("lastword.cli.programs", "Look after the store: info, check, prune, export, import, backup, generate."),
+    "lake": ("lastword.cli.programs", "See the lake of several collectors; take one out of it."),
     "demo": ("lastword.cli.demo", "Send demo traffic, with faults."),
     "alerts": ("lastword.cli.alerts", "See, silence, test and replay alerts."),
     "check": ("lastword.cli.check", "Check that a server keeps the turn contract."),

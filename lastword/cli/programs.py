@@ -1,4 +1,4 @@
-"""Commands that are programs of the service or of the collector: `lastword index`, `keys`, `routes` and `db` run them with the arguments as they are."""
+"""Commands that are programs of the service or of the collector: `lastword index`, `keys`, `routes`, `db` and `lake` run them with the arguments as they are."""
 
 from __future__ import annotations
 
@@ -23,3 +23,4 @@ index = _program("index", "service.retrieval", "Index a folder or a file of Mark
 keys = _program("keys", "service.access", "Make, list and revoke API keys, and show what they used.")
 routes = _program("routes", "service.show_routes", "Check and show the routes, and try a message on them.")
 db = _program("db", "collector.db", "Look after the store: what it holds, whether it is whole, copies of it.")
+lake = _program("lake", "collector.lake", "See the lake of several collectors, and take one out of it.")

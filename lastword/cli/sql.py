@@ -48,6 +48,9 @@ class CollectorUnreachable(click.ClickException):
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Read this catalog file (DATA_DIR/collector/catalog.duckdb) instead of asking the collector.",
 )
+@click.option(
+    "--lake", is_flag=True, help="Read the lake of LASTWORD_COLLECTOR_LAKE_DSN instead: the rows of all its collectors."
+)
 @click.option("--max-rows", type=click.IntRange(min=1), default=1000, show_default=True, help="Rows at most.")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(min=0.1, max=30), default=10.0, show_default=True, help="Seconds at most."
@@ -56,7 +59,7 @@ class CollectorUnreachable(click.ClickException):
     "--url", envvar="LASTWORD_COLLECTOR_URL", default="http://127.0.0.1:4318", show_default=True, help="The collector."
 )
 def sql(
-    query: str | None, path: Path | None, fmt: str, catalog: Path | None, max_rows: int, timeout_s: float, url: str
+    query: str | None, path: Path | None, fmt: str, catalog: Path | None, lake: bool, max_rows: int, timeout_s: float, url: str
 ) -> None:
     """Run QUERY over turns and spans, while the collector writes.
 
@@ -65,13 +68,16 @@ def sql(
     text = path.read_text(encoding="utf-8") if path else query
     if text is None and not sys.stdin.isatty():
         text = sys.stdin.read()
+    if lake and catalog:
+        raise click.UsageError("--lake and --catalog are two places: choose one")
     if not text or not text.strip():
         raise click.UsageError('give a query, or a file with one: lastword sql "select count(*) from turns"')
     wire = fmt if fmt in {"arrow", "parquet"} else "json"
     if wire != "json" and sys.stdout.isatty():
         raise click.UsageError(f"{fmt} is for a file or a pipe: lastword sql --format {fmt} ... > result.{fmt}")
     limits = _Limits(wire, max_rows, timeout_s)
-    body, truncated = _run_catalog(catalog, text, limits) if catalog else _run(url, text, limits)
+    place = ["--lake"] if lake else [str(catalog)] if catalog else []
+    body, truncated = _run_beside(place, text, limits) if place else _run(url, text, limits)
     if wire == "json":
         result: dict[str, Any] = json.loads(body)
         truncated = result["truncated"]
@@ -124,7 +130,7 @@ def _run(url: str, query: str, limits: _Limits) -> tuple[bytes, bool]:
     raise QueryFailed(detail)
 
 
-def _run_catalog(catalog: Path, query: str, limits: _Limits) -> tuple[bytes, bool]:
+def _run_beside(place: list[str], query: str, limits: _Limits) -> tuple[bytes, bool]:
     """Runs the query in a program of the collector's: this package knows no database."""
     options = [
         "--format",
@@ -135,7 +141,7 @@ def _run_catalog(catalog: Path, query: str, limits: _Limits) -> tuple[bytes, boo
         str(round(limits.timeout_s * 1000)),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "collector.sql", str(catalog), *options], input=query.encode(), capture_output=True, check=False
+        [sys.executable, "-m", "collector.sql", *place, *options], input=query.encode(), capture_output=True, check=False
     )
     said = done.stderr.decode(errors="replace").strip()
     if done.returncode:

@@ -17,8 +17,8 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The SQLAlchemy URL of a server that lives as long as the block."""
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """The SQLAlchemy URL of a server that lives as long as the block, and syncs its files only where it is to be durable."""
     programs = PROGRAMS[-1]
     folder = Path(tempfile.mkdtemp(prefix="lastword-pg-"))
     port = free_port()
@@ -34,7 +34,18 @@ def postgres() -> Iterator[str]:
         capture_output=True,
         timeout=60,
     )
-    options = ["-D", data, "-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
+    options = [
+        "-D",
+        data,
+        "-p",
+        str(port),
+        "-k",
+        folder,
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        f"fsync={'on' if durable else 'off'}",
+    ]
     server = subprocess.Popen([*run_as, programs / "postgres", *options], stderr=subprocess.DEVNULL)
     try:
         ready = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]

@@ -31,6 +31,7 @@ class Program:
         self.process = None
         self.log = None
         """A file for what it prints; it goes to the test's own output where none is set."""
+        self.ready_s = 60
 
     def start(self):
         command = [sys.executable, "-m", "lastword.cli.child", "collector"]
@@ -39,7 +40,11 @@ class Program:
             self.process = subprocess.Popen(
                 command, cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=output, stderr=output
             )
-        wait_for(lambda: self.process.poll() is not None or answers(f"{self.url}/health/ready"), 60, "the collector is ready")
+        wait_for(
+            lambda: self.process.poll() is not None or answers(f"{self.url}/health/ready"),
+            self.ready_s,
+            "the collector is ready",
+        )
         assert self.process.poll() is None, "the collector ended at once"
 
     def kill(self):

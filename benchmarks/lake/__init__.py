@@ -1,0 +1,1 @@
+"""What a lake of several collectors costs: `python -m benchmarks.lake`."""

@@ -1,0 +1,1 @@
+"""Several collectors, one lake: their sealed segments registered in DuckLake, whose catalog is a PostgreSQL database."""

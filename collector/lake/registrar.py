@@ -23,7 +23,7 @@ from collector.lake.lake import Lake, LakeError, Shape
 from collector.lake.plan import Files, Released, overlap
 from collector.store.publisher import GRACE
 from collector.store.segments import sync_file, sync_folder
-from collector.store.store import Store
+from collector.store.store import SEGMENTS_NAME, Store
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ def check_lake(dsn: str, path: str, store: Path) -> None:
         raise LakeUnusable(
             "LASTWORD_COLLECTOR_LAKE_PATH is needed with LASTWORD_COLLECTOR_LAKE_DSN: an empty folder that all collectors share"
         )
-    if overlap(Path(path).expanduser().resolve(), store.resolve()):
+    own = Path(path).expanduser().resolve()
+    if any(overlap(own, folder.resolve()) for folder in (store, store / SEGMENTS_NAME)):  # the second may be a link
         raise LakeUnusable(
             f"LASTWORD_COLLECTOR_LAKE_PATH must not lie around {store}, nor in it: whoever tidies a lake deletes what it does not know there"
         )

@@ -1,5 +1,10 @@
 """A collector in a lake on a real PostgreSQL: what is registered, what is let go, and what stops nothing."""
 
+import json
+import os
+import subprocess
+import sys
+
 import psycopg
 import pytest
 
@@ -167,3 +172,39 @@ def test_lake_out_of_reach_stops_nothing_and_tells_no_password(tmp_path, caplog)
     assert "Connection refused" in parts.lake.state.last_error
     assert "geheim" not in parts.lake.state.last_error + caplog.text + metrics
     assert "tried again" in caplog.text
+
+
+def lastword(dsn, folder, *arguments):
+    """What a command says, and its status."""
+    environment = {**os.environ, "LASTWORD_COLLECTOR_LAKE_DSN": dsn, "LASTWORD_DATA_DIR": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-m", "lastword.cli.main", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_commands_read_the_lake_and_take_a_collector_out(tmp_path, dsn):
+    """`lastword sql --lake` and `lastword lake`: no collector is taken out while it runs, and its store is one without a lake afterwards."""
+    dsn = dsn.replace("lastword@", "lastword:geheim@")
+    client, parts = one(tmp_path, dsn)
+    with client:
+        post(client, "traces", spans(5))
+        parts.publisher.round()
+        wait_for(lambda: parts.lake.round() and parts.lake.state.files, 60, "a round")
+        assert lastword(dsn, tmp_path, "sql", "--lake", "--format", "csv", "select count(*) as n from spans") == (0, "n\n5\n")
+        status, said = lastword(dsn, tmp_path, "lake", "leave")
+        assert (status, "a collector runs" in said) == (2, True)
+    status, said = lastword(dsn, tmp_path, "lake", "info", "--json")
+    assert status == 0
+    assert [(row["folder"], row["files"]) for row in json.loads(said)] == [(str(parts.store.folder.path), 1)]
+    status, said = lastword(dsn, tmp_path, "lake", "leave")
+    assert (status, "with 1 files" in said) == (0, True)
+    assert lastword(dsn, tmp_path, "lake", "info", "--json") == (0, "[]\n")
+    assert not (tmp_path / "collector" / ID_NAME).exists()
+    status, said = lastword(dsn.replace("/lake_", "/none_"), tmp_path, "sql", "--lake", "select 1")
+    assert (status, "does not exist" in said, "geheim" in said) == (2, True, False)

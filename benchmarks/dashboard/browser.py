@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as TooLong
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGS = (
@@ -21,7 +22,7 @@ CHROMIUM_ARGS = (
 )
 QUIET_MS = 400
 LOOK_MS = 50
-DONE_S = 60
+DONE_S = 120
 
 _WATCH = """
 (() => {
@@ -76,12 +77,16 @@ def rest_ms(page: Page, *wanted: str, acted: bool) -> float:
     """Waits until the page shows all that is wanted and stands still: milliseconds since the last pointer was lifted, or else since the address was opened.
 
     Raises:
-        NotDrawn: a panel failed.
-        playwright's TimeoutError: the page does not come to rest.
+        NotDrawn: a panel failed, or the page does not come to rest; the message says what is missing.
     """
-    result = page.wait_for_function(
-        _DONE, arg=[list(wanted), QUIET_MS, acted], timeout=DONE_S * 1000, polling=LOOK_MS
-    ).json_value()
+    try:
+        handle = page.wait_for_function(_DONE, arg=[list(wanted), QUIET_MS, acted], timeout=DONE_S * 1000, polling=LOOK_MS)
+    except TooLong as error:
+        missing = [each for each in wanted if not page.locator(each).count()]
+        raise NotDrawn(
+            f"{page.url} does not come to rest within {DONE_S} s: missing {missing}, {page.evaluate('JSON.stringify(seen)')}"
+        ) from error
+    result = handle.json_value()
     if result.get("failed"):
         raise NotDrawn(f"a panel failed at {page.url}: {page.locator('[class*=st-key-failed-]').first.inner_text()}")
     return float(result["took"])

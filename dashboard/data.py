@@ -124,9 +124,7 @@ def ask(sql: str) -> tuple[Result, float]:
 
 def forget() -> None:
     """Drops all cached results: a retry must ask again."""
-    _cached_asked().clear()  # type: ignore[attr-defined]  # as below
-    _cached_offers().clear()  # type: ignore[attr-defined]  # as below
-    _cached().clear()  # type: ignore[attr-defined]  # the decorator adds it, its type does not show through the annotation
+    st.cache_data.clear()  # of the whole process: all that is cached are results
 
 
 def status() -> CollectorStatus:

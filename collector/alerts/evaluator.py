@@ -176,13 +176,13 @@ class Evaluator:
         try:
             if not self._watches:
                 self._warm_up(minute)
-            due = self._done is not None and minute > self._done
-            if due and self._done is not None:
-                self._judge(self._done + 1, minute)
+            first = minute + 1 if self._done is None else self._done + 1
+            if first <= minute:
+                self._judge(first, minute)
                 self._done = minute
             self._write()
             self._written = self._done
-            if due:  # after the pages: a rule may be slow
+            if first <= minute:  # after the pages: a rule may be slow
                 self._look_at_rules(minute)
                 self._write()
             self._keep_house(minute)

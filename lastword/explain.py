@@ -13,8 +13,9 @@ ATTRIBUTES = ("route", "model_tier", "model", "tool", "service_version", "servic
 """What turns are sliced by. The reason is none of them: it is the way in which a turn broke, and is told beside the slices."""
 NONE = "(none)"
 """The value of an attribute that a turn does not have."""
-PSEUDO_TURNS = 20
-"""With so many turns a slice's rate of before is drawn to the rate of all."""
+PSEUDO_BROKEN = 4
+"""With so many broken turns of before a slice's own rate weighs as much as the rate of all: rates of slices differ by about half as a rule (a gamma
+distribution of that shape), and one broken turn of a quiet hour says nothing of the slice that it fell into."""
 PAIR_NATS = 2.0
 
 MARKED_COLUMNS = "route, model_tier, model, array_to_string(list_sort(tools_used), ', ') AS tool, service_version, service_instance, broken, focus"
@@ -53,7 +54,7 @@ WITH marked AS ({marked}), valued AS (
 ), whole AS (
     SELECT n AS all_n, k AS all_k, greatest(k0, 0.5) / greatest(n0, 1) AS p0 FROM counted WHERE len(used) = 0
 ), slices AS (
-    SELECT c.*, w.*, c.n * (c.k0 + {PSEUDO_TURNS} * w.p0) / (c.n0 + {PSEUDO_TURNS}) AS e
+    SELECT c.*, w.*, c.n * (c.k0 + {PSEUDO_BROKEN}) / (c.n0 + {PSEUDO_BROKEN} / w.p0) AS e
     FROM counted AS c CROSS JOIN whole AS w WHERE len(c.used) > 0 AND c.n > 0
 ), expected AS (
     -- What is expected of the rest is what is expected of the attribute's other values.

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from collector.synthetic.turns import synthesize
 from tests.support import oidc
 from tests.support.pages import Stack, inaccessible, keep, query, start, visit
-from tests.support.product import free_port
+from tests.support.product import free_port, wait_for
 from tests.support.synthetic import post
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -117,7 +117,7 @@ def test_a_login_leads_to_the_address_that_was_opened_and_out_again(guarded: Gua
     keep(page, "logged-in")
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("button", name="Log in at 127.0.0.1")).to_be_visible()
-    assert guarded.provider.ended == 1
+    wait_for(lambda: guarded.provider.ended == 1, 30, "the provider was told")  # the page shows the login before the browser goes there
     page.goto(f"{guarded.stack.url}/turn?id={guarded.turn_id}")
     expect(page.get_by_role("button", name="Log in at 127.0.0.1")).to_be_visible()
 

@@ -22,23 +22,25 @@ KINDS = ("route", "model_tier", "model", "tool", "service_version", "service_ins
 SEEDS = 10
 BEFORE, DURING = 3000, 600
 USUAL, BROKEN = 0.03, 0.3
+QUIET = {"before": 120, "during": 300, "usual": 0.01, "broken_rate": 0.2}
+"""Of the hour before hardly a turn broke, so that where it did is chance."""
 
 
-def turns(seed, kind):
-    """Turns of a day before and of an incident in which one value of an attribute breaks; the table and the cause."""
+def turns(seed, kind, before=BEFORE, during=DURING, usual=USUAL, broken_rate=BROKEN):
+    """Turns of the time before and of an incident in which one value of an attribute breaks; the table and the cause."""
     dice = random.Random(f"{kind}/{seed}")
     weights = {name: [dice.uniform(0.5, 2) for _ in values] for name, values in VALUES.items()}
-    usual = {route: USUAL * dice.uniform(0.3, 3) for route in VALUES["route"]}  # routes differ, and that is no incident
+    rates = {route: usual * dice.uniform(0.3, 3) for route in VALUES["route"]}  # routes differ, and that is no incident
     rows = []
-    for number in range(BEFORE + DURING):
+    for number in range(before + during):
         row = {name: dice.choices(values, weights[name])[0] for name, values in VALUES.items()}
         row["model"] = dice.choice(MODELS[row["model_tier"]])
-        row["focus"] = number >= BEFORE
+        row["focus"] = number >= before
         rows.append(row)
     offered = sorted({row[kind] for row in rows if row[kind]} - ({"model-f1"} if kind == "model" else set()))
     cause = dice.choice(offered)
     for row in rows:
-        row["broken"] = dice.random() < (BROKEN if row["focus"] and row[kind] == cause else usual[row["route"]])
+        row["broken"] = dice.random() < (broken_rate if row["focus"] and row[kind] == cause else rates[row["route"]])
         row["tools_used"] = [row.pop("tool")] if row["tool"] else []
     return pa.Table.from_pylist(rows), cause
 
@@ -52,15 +54,16 @@ def ranked(table, limit=5):
 
 
 @pytest.mark.timeout(400)
-def test_the_true_cause_ranks_first_in_nine_of_ten_incidents():
+@pytest.mark.parametrize(("world", "share"), [({}, 0.9), (QUIET, 0.85)], ids=["day", "quiet-hour"])
+def test_the_true_cause_ranks_first_in_nine_of_ten_incidents(world, share):
     """Each kind of cause, ten times; what does not come first is counted, and is never the rule for a kind."""
     hits = Counter()
     for kind in KINDS:
         for seed in range(SEEDS):
-            table, cause = turns(seed, kind)
+            table, cause = turns(seed, kind, **world)
             found = ranked(table, 1)
             hits[kind] += found == [{kind: cause}]
-    assert sum(hits.values()) >= 0.9 * SEEDS * len(KINDS), hits
+    assert sum(hits.values()) >= share * SEEDS * len(KINDS), hits
     assert min(hits[kind] for kind in KINDS) >= 0.7 * SEEDS, hits
 
 

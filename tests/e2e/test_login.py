@@ -117,7 +117,8 @@ def test_a_login_leads_to_the_address_that_was_opened_and_out_again(guarded: Gua
     keep(page, "logged-in")
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("button", name="Log in at 127.0.0.1")).to_be_visible()
-    wait_for(lambda: guarded.provider.ended == 1, 30, "the provider was told")  # the page shows the login before the browser goes there
+    # The page shows the login before the browser goes there.
+    wait_for(lambda: guarded.provider.ended == 1, 30, "the provider was told")
     page.goto(f"{guarded.stack.url}/turn?id={guarded.turn_id}")
     expect(page.get_by_role("button", name="Log in at 127.0.0.1")).to_be_visible()
 

@@ -30,10 +30,11 @@ from collector.settings import MIB, CollectorSettings
 from collector.sql import http as sql
 from collector.sql.surface import QueryError, SqlSurface
 from collector.store.append import Appended
+from collector.store.batches import Batch
 from collector.store.publisher import Publisher
 from collector.store.retention import Keep
 from collector.store.store import Store
-from collector.writer import Batch, Writer
+from collector.writer import Writer
 from lastword import __version__
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ def receiver_of(settings: CollectorSettings, writer: Writer, metrics: Metrics, *
         max_content_chars=settings.max_content_chars,
         max_body_bytes=settings.max_body_bytes,
         max_requests=settings.max_requests,
+        decoders=settings.decoders,
         stored=stored,
         tokens=Tokens(settings.tokens),
     )
@@ -148,6 +150,11 @@ class Parts:
                 "lastword_pruned_rows",
                 "Rows that were removed because they were overdue, since the start.",
                 lambda: self.publisher.pruned.rows,
+            ),
+            (
+                "lastword_decoders_ended",
+                "Decoders that ended without being asked to, since the start.",
+                lambda: self.receiver.decoders_ended,
             ),
             ("lastword_publish_seconds", "Length of the last publication.", lambda: self.publisher.state.seconds),
             ("lastword_publish_failures", "Publications that failed since the start.", lambda: self.publisher.state.failures),

@@ -25,9 +25,17 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
     ] = ""
     max_body_bytes: Annotated[Positive, Meta(description="Largest request body after inflation, in bytes.")] = 64 * MIB
     max_requests: Annotated[Positive, Meta(description="OTLP requests in work at a time; beyond it the answer is 503.")] = 64
+    decoders: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="Processes that decode large bodies of spans, started when they are needed; 0 decodes in the collector's own.",
+        ),
+    ] = 1
     queue_rows: Annotated[Positive, Meta(description="Rows that wait for the writer; beyond it the answer is 503.")] = 200_000
     commit_rows: Annotated[Positive, Meta(description="Rows of one commit at most.")] = 20_000
-    commit_wait_ms: Annotated[int, Meta(ge=0, description="How long a commit waits for company, in milliseconds.")] = 20
+    commit_wait_ms: Annotated[int, Meta(ge=0, description="How long a commit waits for company, in milliseconds.")] = 5
     publish_ms: Annotated[
         int, Meta(ge=50, description="How often rows are published to Parquet and to the catalog, in milliseconds.")
     ] = 3000

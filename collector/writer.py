@@ -10,22 +10,20 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import pyarrow as pa
 from msgspec import Struct
 
 from collector.store.append import Appended
+from collector.store.batches import Batch, Row, table_of
 from collector.store.store import Store, StoreError
 from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-Batch: TypeAlias = list[Row] | pa.Table
-"""Rows of one table: as dictionaries by column, or as an Arrow table with the columns of `collector.store.tables`."""
 T = TypeVar("T")
 _SCHEMAS = {"spans": SPANS, "accepted": ACCEPTED, "ended": ENDED, "content": CONTENT}
 
@@ -174,19 +172,7 @@ class Writer:
             parts = [batch for batch in batches if isinstance(batch, pa.Table)]
             loose = [row for batch in batches if not isinstance(batch, pa.Table) for row in batch]
             if loose:
-                parts.append(_table(loose, schema))
+                parts.append(table_of(loose, schema))
             if parts:
                 tables[name] = pa.concat_tables(parts)
         return self._store.append(tables)
-
-
-def _table(rows: list[Row], schema: pa.Schema) -> pa.Table:
-    """Rows as columns; a column that a row does not have is null."""
-    names = schema.names
-    whole = tuple(names)
-    if rows and all(tuple(row) == whole for row in rows):
-        values: Iterable[Sequence[Any]] = zip(*(row.values() for row in rows), strict=True)
-    else:
-        values = ([row.get(name) for row in rows] for name in names)
-    columns = [pa.array(column, kind) for column, kind in zip(values, schema.types, strict=True)]
-    return pa.Table.from_arrays(columns, schema=schema)

@@ -10,17 +10,20 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, cast
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from msgspec import Struct
 
 from collector.derive.turn import SpanFacts, is_root, turn_of
+from collector.store.batches import Batch, Row
 from collector.store.rows import dicts
 from collector.store.store import Store, StoreError
-from collector.writer import Batch, QueueFull, Rows
+from collector.store.tables import SPANS
+from collector.writer import QueueFull, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,9 @@ _SLACK_NS = 600 * 1_000_000_000
 """Spans of a trace may begin before their root by so much, and their records so much away from it: clocks of machines differ, and work is handed over."""
 
 
+_TURN = SPANS.names.index("turn_id")
+
+
 class _Writer(Protocol):
     def submit(self, rows: Rows, done: Callable[[StoreError | None], None]) -> None: ...
 
@@ -64,6 +70,17 @@ class _Waiting(Struct):
     due_s: float
     first_ns: int
     last_ns: int
+
+
+def _foreign(spans: Batch) -> Iterable[Row]:
+    """Those spans that bear no turn of ours: mostly none."""
+    if not isinstance(spans, pa.Table):
+        if spans and isinstance(spans[0], tuple):
+            return (dict(zip(SPANS.names, span, strict=True)) for span in spans if span[_TURN] is None)
+        return (span for span in cast("Sequence[Row]", spans) if span["turn_id"] is None)
+    if not spans["turn_id"].null_count:
+        return []
+    return spans.select(_NOTED).filter(pc.is_null(spans["turn_id"])).to_pylist()  # type: ignore[no-any-return]
 
 
 class Deriver:
@@ -95,8 +112,8 @@ class Deriver:
     def stored(self, spans: Batch) -> None:
         """Notes spans that were committed: foreign roots, and which traces call a model or a tool."""
         roots, genai = [], []
-        for span in spans.select(_NOTED).to_pylist() if isinstance(spans, pa.Table) else spans:
-            if span["turn_id"] is None and not span.get("pending"):
+        for span in _foreign(spans):
+            if not span.get("pending"):
                 if span.get("operation"):
                     genai.append(span["trace_id"])
                 if is_root(span):

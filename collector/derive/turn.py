@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from collector.receive.aliases import MODEL_CALLS, RETRIEVAL, TOOL
 from collector.receive.attributes import as_json
-from collector.writer import Row
+from collector.store.batches import Row
 from lastword.events import CompletionStatus, Reason
 
 NS_PER_MS = 1_000_000

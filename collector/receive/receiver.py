@@ -24,14 +24,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from collector.metrics import Metrics
 from collector.receive.attributes import AttributeLimits, Memo
-from collector.receive.encodings import TooHeavy, Undecodable, parse, parse_spans
+from collector.receive.decoders import LARGE_BYTES, Decoders, Gone
+from collector.receive.encodings import PROTOBUF, TooHeavy, Undecodable, parse, parse_spans
 from collector.receive.records import record_rows
 from collector.receive.spans import READ, span_rows
 from collector.receive.tokens import Tokens
+from collector.store.batches import Batch
 from collector.store.store import StoreError
-from collector.writer import Batch, QueueFull, Rows, Writer
+from collector.writer import QueueFull, Rows, Writer
 
-DECODERS = 2
+THREADS = 2
+"""Threads that decode what is not worth the way to another process."""
 MAX_REASONS = 3
 """Reasons for rejection that an answer names; it tells the number of all."""
 RETRY_S = 1
@@ -79,6 +82,7 @@ class Receiver:
         max_content_chars: int,
         max_body_bytes: int,
         max_requests: int,
+        decoders: int,
         stored: Callable[[Batch], None],
         tokens: Tokens,
     ) -> None:
@@ -89,7 +93,9 @@ class Receiver:
         self._max_content_chars = max_content_chars
         self.max_body_bytes = max_body_bytes
         self._tokens = tokens
-        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._decoders = Decoders(decoders, limits)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
+        self._asking = ThreadPoolExecutor(max(1, decoders), thread_name_prefix="asking")
         self._places = threading.BoundedSemaphore(max_requests)
         self._decode: dict[str, Decode] = {"traces": self._traces, "logs": self._logs, "metrics": self._points}
         self.draining = False
@@ -123,16 +129,25 @@ class Receiver:
         Raises:
             Refused: it cannot be decoded, or not be stored now.
         """
-        decode = self._decode[signal]
+        decode, threads = self._decode[signal], self._threads
+        if signal == "traces" and encoding == PROTOBUF and self._decoders.count and len(body) >= LARGE_BYTES:
+            decode, threads = self._spans_apart, self._asking  # who waits for another process keeps no small body waiting
         try:
-            decoded = await asyncio.get_running_loop().run_in_executor(self._decoders, decode, encoding, body)
+            decoded = await asyncio.get_running_loop().run_in_executor(threads, decode, encoding, body)
         except TooHeavy as error:
             raise Refused(Refusal.TOO_LARGE, str(error)) from None
         except Undecodable as error:
             raise Refused(Refusal.BAD, f"the body cannot be decoded: {error}") from None
+        except Gone as error:
+            raise Refused(Refusal.BUSY, str(error)) from None
         if len(decoded.rows):
             await self._store(decoded.rows)
         return decoded.answer
+
+    @property
+    def decoders_ended(self) -> int:
+        """Decoders that ended without being asked to, since the start."""
+        return self._decoders.ended
 
     def answered(self, signal: str, status: int | str) -> None:
         """Counts an answer."""
@@ -157,8 +172,19 @@ class Receiver:
             self._stored(rows.spans)
 
     def _traces(self, encoding: str, body: bytes) -> _Decoded:
-        """Spans."""
-        rows, rejected = span_rows(parse_spans(encoding, body), self._memo)
+        """Spans, decoded here."""
+        return self._answered_spans(*span_rows(parse_spans(encoding, body), self._memo))
+
+    def _spans_apart(self, _encoding: str, body: bytes) -> _Decoded:
+        """Spans, decoded in another process."""
+        outcome, spans = self._decoders.decode(body)
+        if outcome.too_heavy is not None:
+            raise TooHeavy(outcome.too_heavy)
+        if outcome.undecodable is not None:
+            raise Undecodable(outcome.undecodable)
+        return self._answered_spans(spans, outcome.rejected)
+
+    def _answered_spans(self, rows: Batch, rejected: list[str]) -> _Decoded:
         answer = ExportTraceServiceResponse()
         if rejected:
             answer.partial_success.rejected_spans = len(rejected)
@@ -187,7 +213,9 @@ class Receiver:
 
     def close(self) -> None:
         """Ends the decoders."""
-        self._decoders.shutdown(wait=True)
+        for threads in (self._threads, self._asking):
+            threads.shutdown(wait=True)
+        self._decoders.close()
 
 
 def _resolve(committed: asyncio.Future[StoreError | None], error: StoreError | None) -> None:

@@ -15,8 +15,9 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from collector.receive.attributes import as_json
 from collector.receive.spans import MAX_NS
+from collector.store.batches import Row
 from collector.store.tables import STAGE_COLUMNS
-from collector.writer import Row, Rows
+from collector.writer import Rows
 from lastword import names
 from lastword.events import ServiceInfo, TurnAccepted, TurnContent
 

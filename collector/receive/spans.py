@@ -12,8 +12,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, SpanFlags
 from collector.receive.attributes import AttributeLimits, Memo, as_json, plain_attributes
 from collector.receive.lazy import LazyRequest
 from collector.receive.meaning import MEANT, meaning
+from collector.store.batches import Ordered
 from collector.store.tables import SPANS
-from collector.writer import Row
 from lastword import names
 
 MAX_NS = 2**63 - 1
@@ -22,21 +22,21 @@ MAX_NAME_CHARS = 512
 MAX_PROBLEMS = 100
 """Problems of one request that are put into words; all are counted."""
 
-_KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
-_STATUSES = ("UNSET", "OK", "ERROR")
+_KINDS = dict(enumerate(("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")))
+_STATUSES = dict(enumerate(("UNSET", "OK", "ERROR")))
 READ = MEANT | {names.TURN_ID}
 """Names of attributes that a row is made of."""
-_BLANK = dict.fromkeys(SPANS.names)
-"""A row has every column, in their order: so the writer can turn rows into columns without looking for them."""
+_MEANT_COLUMNS = SPANS.names[SPANS.names.index("links") + 1 : SPANS.names.index("remote_parent")]
+_NOTHING_MEANT = (None,) * len(_MEANT_COLUMNS)
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _REMOTE_PARENT = int(SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK)
 
 
-def span_rows(request: Any, memo: Memo) -> tuple[list[Row], list[str]]:
-    """The rows of a request, lazy or not, and why each rejected span was rejected. Attributes are looked up in a memo, which also bounds them."""
+def span_rows(request: Any, memo: Memo) -> tuple[list[Ordered], list[str]]:
+    """The rows of a request, lazy or not, with the columns of `SPANS`, and why each rejected span was rejected. Attributes are looked up in a memo, which also bounds them."""
     if isinstance(request, ExportTraceServiceRequest):
         request = LazyRequest.FromString(request.SerializeToString())
-    rows: list[Row] = []
+    rows: list[Ordered] = []
     rejected: list[str] = []
     for resource in request.resource_spans:
         service = str(plain_attributes(resource.resource.attributes, memo.limits).get("service.name", "")) or None
@@ -66,37 +66,38 @@ def _check(trace_id: bytes, span_id: bytes, start_ns: int, end_ns: int) -> None:
         raise _Unfit("it ends before it starts")
 
 
-def _row(span: Any, service: str | None, scope: str | None, memo: Memo) -> Row:
+def _row(span: Any, service: str | None, scope: str | None, memo: Memo) -> Ordered:
     """The row of a span of a `LazyRequest`. Every field is read once: reading is most of the work."""
     trace_id, span_id = span.trace_id, span.span_id
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     _check(trace_id, span_id, start_ns, end_ns)
     attributes, text = memo.read(span.attributes)
     turn_id = attributes.get(names.TURN_ID)
-    events = list(_events(span.events, memo.limits))
-    links, status = span.links, span.status
-    return {
-        **_BLANK,
-        "trace_id": trace_id.hex(),
-        "span_id": span_id.hex(),
-        "parent_span_id": span.parent_span_id.hex() or None,
-        "turn_id": turn_id if isinstance(turn_id, str) else None,
-        "name": span.name[:MAX_NAME_CHARS],
-        "kind": _name_of(_KINDS, span.kind),
-        "status": _name_of(_STATUSES, status.code),
-        "status_message": status.message[: memo.limits.chars] or None,
-        "start_ns": start_ns,
-        "duration_ns": end_ns - start_ns,
-        "service_name": service,
-        "scope_name": scope,
-        "attributes": text,
-        "events": as_json(events) if events else "[]",
-        "links": as_json([{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in links[:MAX_EVENTS]])
+    events, links, status = span.events, span.links, span.status
+    events = list(_events(events, memo.limits)) if events else []
+    meant = meaning(attributes, events, start_ns)
+    return (
+        trace_id.hex(),
+        span_id.hex(),
+        span.parent_span_id.hex() or None,
+        turn_id if isinstance(turn_id, str) else None,
+        span.name[:MAX_NAME_CHARS],
+        _KINDS.get(span.kind, _KINDS[0]),
+        _STATUSES.get(status.code, _STATUSES[0]),
+        status.message[: memo.limits.chars] or None,
+        start_ns,
+        end_ns - start_ns,
+        service,
+        scope,
+        text,
+        as_json(events) if events else "[]",
+        as_json([{"traceId": link.trace_id.hex(), "spanId": link.span_id.hex()} for link in links[:MAX_EVENTS]])
         if links
         else "[]",
-        "remote_parent": bool(span.flags & _REMOTE_PARENT),
-        **meaning(attributes, events, start_ns),
-    }
+        *(map(meant.get, _MEANT_COLUMNS) if meant else _NOTHING_MEANT),
+        bool(span.flags & _REMOTE_PARENT),
+        meant.get("pending"),
+    )
 
 
 def _events(events: Iterable[Span.Event], limits: AttributeLimits) -> Iterable[dict[str, Any]]:
@@ -108,7 +109,3 @@ def _events(events: Iterable[Span.Event], limits: AttributeLimits) -> Iterable[d
             "timeNs": event.time_unix_nano,
             "attributes": plain_attributes(event.attributes, limits),
         }
-
-
-def _name_of(known: tuple[str, ...], number: int) -> str:
-    return known[number] if 0 <= number < len(known) else known[0]

@@ -11,8 +11,8 @@ from collector.receive.attributes import AttributeLimits, Memo
 from collector.receive.encodings import JSON, PROTOBUF, TooHeavy, Undecodable, parse, parse_spans
 from collector.receive.records import record_rows
 from collector.receive.spans import READ, span_rows
+from collector.store.batches import table_of
 from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS
-from collector.writer import _table
 from tests.integration.collector.test_receive import as_otlp_json, rich_request
 from tests.support.otlp import accepted, ended, log_request
 
@@ -56,11 +56,11 @@ def test_mutated_request_becomes_rows_or_is_refused(seed, mutations):
     try:
         if signal == "traces":
             rows, _ = span_rows(parse_spans(encoding, body), Memo(LIMITS, READ))
-            _table(rows, SPANS)
+            table_of(rows, SPANS)
         else:
             found, _, _ = record_rows(parse(encoding, ExportLogsServiceRequest, body), 100)
             for some, schema in ((found.accepted, ACCEPTED), (found.ended, ENDED), (found.content, CONTENT)):
-                _table(some, schema)
+                table_of(some, schema)
     except (Undecodable, TooHeavy) as error:
         refused = str(error)
     else:

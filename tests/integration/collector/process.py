@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx2
 
@@ -11,6 +12,17 @@ from tests.integration.collector.conftest import FOR_EVER
 from tests.support.product import ROOT, answers, free_port, wait_for
 
 _HEADERS = {"content-type": "application/x-protobuf"}
+
+
+def processes(program):
+    """The directories of the collector's process and of its decoders in /proc."""
+    own = str(program.process.pid)
+    parents = {path: path.joinpath("stat").read_text("ascii").rpartition(")")[2].split()[1] for path in _running()}
+    return [Path("/proc") / own, *(path for path, parent in parents.items() if parent == own)]
+
+
+def _running():
+    return [path.parent for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
 
 
 class Program:
@@ -62,6 +74,10 @@ class Program:
 
     def post(self, signal, body):
         return httpx2.post(f"{self.url}/v1/{signal}", content=body, headers=_HEADERS, trust_env=False, timeout=20)
+
+    def metrics(self):
+        """What Prometheus would read."""
+        return httpx2.get(f"{self.url}/metrics", trust_env=False, timeout=20).text
 
     def rows(self, sql):
         response = self._query(sql)

@@ -1,0 +1,132 @@
+"""Processes that decode large bodies of spans, so that decoding one takes nothing from storing another: Python runs in one thread of a process at a time.
+
+Owns the processes. Each is started when it is first needed, and anew where it ended; whoever waited for one that ended is told to try again. Bounded: as many bodies at a
+time as there are processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import queue
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import IO
+
+import msgspec
+import pyarrow as pa
+
+from collector.receive.attributes import AttributeLimits
+from collector.receive.decoder import ANSWER, BODY, Outcome
+from collector.store.tables import SPANS
+
+logger = logging.getLogger(__name__)
+
+LARGE_BYTES = 64 * 1024
+"""From here on a body is worth the way to another process and back."""
+_PIPE_BYTES = 1024 * 1024
+"""What a pipe holds, where the system lets it: an ordinary body goes in at once."""
+_END_S = 5.0
+
+
+class Gone(Exception):
+    """The process ended before it answered: of want of memory, or by hand."""
+
+
+class _Process:
+    """One of them, with its pipes."""
+
+    def __init__(self, limits: AttributeLimits) -> None:
+        command = [sys.executable, "-m", "collector.receive.decoder", str(limits.count), str(limits.chars)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        if self._child.stdin is None or self._child.stdout is None:
+            raise RuntimeError("a process without pipes")  # what the call above asks for is not given
+        self._in: IO[bytes] = self._child.stdin
+        self._out: IO[bytes] = self._child.stdout
+        for end in (self._in, self._out):
+            with contextlib.suppress(OSError):  # only slower
+                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def ask(self, body: bytes) -> tuple[Outcome, pa.Table]:
+        """What a body came to.
+
+        Raises:
+            Gone: the process ended.
+        """
+        try:
+            self._write(BODY.pack(len(body)))
+            self._write(body)
+            told, spans = ANSWER.unpack(self._read(ANSWER.size))
+            outcome = msgspec.msgpack.decode(self._read(told), type=Outcome)
+            batches = [pa.ipc.read_record_batch(pa.py_buffer(self._read(spans)), SPANS)] if spans else []
+        except OSError as error:
+            raise Gone(str(error)) from error
+        return outcome, pa.Table.from_batches(batches, SPANS)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._in.write(rest) :]
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        rest = memoryview(data)
+        while rest:
+            count = self._out.readinto(rest)  # type: ignore[attr-defined]  # a raw pipe has it
+            if not count:
+                raise BrokenPipeError("it closed its end")
+            rest = rest[count:]
+        return data
+
+    def end(self) -> None:
+        """Ends it: it has nothing to lose."""
+        with contextlib.suppress(OSError):
+            self._in.close()
+        try:
+            self._child.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._out.close()
+
+
+class Decoders:
+    """Some processes. Any thread asks; a call takes one of them for as long as it lasts."""
+
+    def __init__(self, count: int, limits: AttributeLimits) -> None:
+        self.count = count
+        self.ended = 0
+        self._start: Callable[[], _Process] = lambda: _Process(limits)
+        self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
+        for _ in range(count):
+            self._free.put(None)
+
+    def decode(self, body: bytes) -> tuple[Outcome, pa.Table]:
+        """The outcome of a body of OTLP protobuf, and its spans.
+
+        Raises:
+            Gone: the process ended before it answered, or none can be started; another time there is a new one.
+        """
+        process = self._free.get()
+        try:
+            if process is None:
+                process = self._start()
+            answer = process.ask(body)
+        except (Gone, OSError) as error:
+            self.ended += 1
+            logger.warning("a decoder ended and is started anew: %s", error)
+            if process is not None:
+                process.end()
+                process = None
+            raise Gone("a decoder ended") from error
+        finally:
+            self._free.put(process)
+        return answer
+
+    def close(self) -> None:
+        """Ends the processes, behind the bodies in work."""
+        for _ in range(self.count):
+            if (process := self._free.get()) is not None:
+                process.end()

@@ -41,12 +41,13 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.lane = Ours(folder)
+        self._http = httpx2.Client(timeout=60, trust_env=False)  # one, as the dashboard has: to make one takes longer than most queries
 
     def rows(self, sql: str, params: dict[str, Any]) -> tuple[list[list[Any]], float]:
         """Rows of a query, and the milliseconds from asking to having them."""
         body = {"sql": sql, "params": params, "timeoutMs": 30_000, "maxRows": 100_000}
         start = time.perf_counter()
-        answer = httpx2.post(f"{self.lane.url}/v1/sql", json=body, timeout=60, trust_env=False)
+        answer = self._http.post(f"{self.lane.url}/v1/sql", json=body)
         took_ms = (time.perf_counter() - start) * 1000
         if answer.status_code != 200:
             raise RuntimeError(f"{answer.status_code}: {answer.text[:500]}")

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from dashboard import health
 from dashboard.health import Sample
+from dashboard.queries import EVER, Reach
 from dashboard.settings import DashboardSettings
 
 Params = Mapping[str, str | int | float | bool | None]
@@ -114,8 +115,8 @@ class Collector:
             transport=transport,
         )
 
-    def query(self, sql: str, params: Params, *, max_rows: int | None = None) -> Result:
-        """The rows of one statement, at most `max_rows` or as many as the settings say.
+    def query(self, sql: str, params: Params, *, max_rows: int | None = None, reach: Reach = EVER) -> Result:
+        """The rows of one statement, at most `max_rows` or as many as the settings say. What is stored of other times than its reach is left unread.
 
         Raises:
             DashboardError: as drawn above.
@@ -126,6 +127,8 @@ class Collector:
             "format": "arrow",
             "maxRows": max_rows or self._settings.max_rows,
             "timeoutMs": self._settings.query_timeout_ms,
+            "since": reach.since,
+            "until": reach.until,
         }
         response = self._send(self._http.build_request("POST", "/v1/sql", json=body))
         if not response.is_success:

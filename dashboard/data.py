@@ -33,7 +33,7 @@ def _cached() -> Callable[[str, Bound], Result]:
     # Made at first use, because its limits are settings.
     @st.cache_data(ttl=settings().cache_s, max_entries=settings().max_cached_results, show_spinner=False)
     def run(sql: str, params: Bound) -> Result:
-        return collector().query(sql, dict(params))
+        return collector().query(sql, dict(params), reach=queries.reach(dict(params)))
 
     return run
 
@@ -58,7 +58,7 @@ def fetch(name: str, params: Params) -> Result:
 def _cached_offers() -> Callable[[str, Bound], Result]:
     @st.cache_data(ttl=settings().offers_cache_s, max_entries=settings().max_cached_asked, show_spinner=False)
     def run(sql: str, params: Bound) -> Result:
-        result = collector().query(sql, dict(params))
+        result = collector().query(sql, dict(params), reach=queries.reach(dict(params)))
         if not result.table.num_rows:
             raise _NothingOffered
         return result

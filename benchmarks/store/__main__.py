@@ -32,8 +32,12 @@ RANKED_SLICES = 10
 GOAL_QUERY_MS = 100
 GOAL_TURN_MS = 50
 LOAD_ROUNDS = 3
-BY_ID = ("turn", "turn_spans", "turn_tools", "turn_sources", "turn_attempts")
+BY_ID = ("turn_when", "turn", "turn_spans", "turn_record", "turn_tools", "turn_sources", "turn_attempts")
 """The queries of the Turn page: a turn with everything that belongs to it."""
+WITH_SPANS = BY_ID[:3]
+"""A turn with its spans by its id: when it was, its row, its spans."""
+SHOWN = ("show_turn", "show_spans")
+"""Queries that a page shows for people to run, and does not ask."""
 
 
 class Store:
@@ -41,11 +45,13 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.lane = Ours(folder)
-        self._http = httpx2.Client(timeout=60, trust_env=False)  # one, as the dashboard has: to make one takes longer than most queries
+        self._http = httpx2.Client(
+            timeout=60, trust_env=False
+        )  # one, as the dashboard has: to make one takes longer than most queries
 
-    def rows(self, sql: str, params: dict[str, Any]) -> tuple[list[list[Any]], float]:
+    def rows(self, sql: str, params: dict[str, Any], reach: queries.Reach = queries.EVER) -> tuple[list[list[Any]], float]:
         """Rows of a query, and the milliseconds from asking to having them."""
-        body = {"sql": sql, "params": params, "timeoutMs": 30_000, "maxRows": 100_000}
+        body = {"sql": sql, "params": params, "timeoutMs": 30_000, "maxRows": 100_000, **reach._asdict()}
         start = time.perf_counter()
         answer = self._http.post(f"{self.lane.url}/v1/sql", json=body)
         took_ms = (time.perf_counter() - start) * 1000
@@ -55,7 +61,8 @@ class Store:
 
     def median_ms(self, sql: str, params: dict[str, Any]) -> float:
         """The median over some rounds, the first left out: what is read for the first time is not what a person waits for again."""
-        return statistics.median([self.rows(sql, params)[1] for _ in range(ROUNDS + 1)][1:])
+        reach = queries.reach(params)
+        return statistics.median([self.rows(sql, params, reach)[1] for _ in range(ROUNDS + 1)][1:])
 
 
 def _parameters(end: datetime, turn: list[Any]) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def _asked(store: Store, tell: Tell) -> list[tuple[str, float]]:
     )
     values = _parameters(end, turn)
     found = []
-    for name in queries.names():
+    for name in [name for name in queries.names() if name not in SHOWN]:
         asked = queries.chosen(name, values)
         wanted = {key: values.get(key) for key in queries.parameters(asked)}
         sql = queries.ranking(asked, RANKED_SLICES) if name in queries.RANKED else queries.load(asked)
@@ -159,8 +166,8 @@ def _measure(folder: Path, tell: Tell) -> list[str]:
         ),
         (
             f"a turn with its spans by id under {GOAL_TURN_MS} ms",
-            f"{by_name['turn'] + by_name['turn_spans']:.0f} ms",
-            by_name["turn"] + by_name["turn_spans"] < GOAL_TURN_MS,
+            f"{sum(by_name[name] for name in WITH_SPANS):.0f} ms",
+            sum(by_name[name] for name in WITH_SPANS) < GOAL_TURN_MS,
         ),
         ("loading within 10% of an empty store", f"{full:,.0f} against {empty:,.0f} spans/s", full >= 0.9 * empty),
     )

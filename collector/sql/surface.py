@@ -25,7 +25,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 from msgspec import Struct
 
-from collector.store.store import Store
+from collector.store.store import Store, Times
 
 Format = Literal["arrow", "json", "csv", "parquet"]
 BATCH_ROWS = 2048
@@ -50,13 +50,15 @@ class QueryError(Exception):
 
 
 class Query(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Body of `POST /v1/sql`. `params` are positional (a list) or by name (an object)."""
+    """Body of `POST /v1/sql`. `params` are positional (a list) or by name (an object). Files that hold nothing from `since` to `until` are left unread."""
 
     sql: str
     params: list[Any] | dict[str, Any] = []
     format: Format = "json"
     max_rows: int = 10_000
     timeout_ms: int = 10_000
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class Result(Struct, frozen=True):
@@ -98,7 +100,7 @@ class SqlSurface:
 
     def _run(self, query: Query) -> Result:
         try:
-            with self._store.reading() as cursor:
+            with self._store.reading(Times(query.since, query.until)) as cursor:
                 return run_on(cursor, query, max_bytes=self._max_bytes)
         except (duckdb.ConnectionException, duckdb.FatalException) as error:
             raise QueryError(503, "Service Unavailable", "The store is being opened anew.") from error

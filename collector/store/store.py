@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -41,6 +41,16 @@ class StoreError(Exception):
 
 class StoreInUse(StoreError):
     """Another process holds the file."""
+
+
+class Times(NamedTuple):
+    """Times that somebody asks about, both included: when turns ended, when spans began, what counts were counted of. None is no bound."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVER = Times()
 
 
 class Rotation(Struct):
@@ -282,30 +292,33 @@ class Store:
             return self._connection.cursor()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A reader in a read-only transaction: landing tables and segments as they stood together when it began."""
-        cursor = self._begin_reading()
+    def reading(self, times: Times = EVER) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A reader in a read-only transaction: landing tables and segments as they stood together when it began, without the segments that hold nothing of these times."""
+        cursor = self._begin_reading(times)
         try:
             yield cursor
         finally:
             cursor.close()  # ends the transaction
 
-    def _begin_reading(self) -> duckdb.DuckDBPyConnection:
+    def _begin_reading(self, times: Times = EVER) -> duckdb.DuckDBPyConnection:
         cursor = self.cursor()
         cursor.execute("BEGIN TRANSACTION READ ONLY")
-        self._see_segments(cursor)
+        self._see_segments(cursor, times)
         return cursor
 
-    def _see_segments(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _see_segments(self, connection: duckdb.DuckDBPyConnection, times: Times = EVER) -> None:
         """Lets a connection's views read the segments that count in its transaction."""
-        prefix = quoted(f"{self.folder.path}/")
-        names = ", ".join(quoted(name) for name in self.columns)
-        connection.execute(
-            "SET VARIABLE segments = (SELECT map_from_entries(list((name, list_prepend("
-            f"{prefix} || name || '-empty.parquet', coalesce(files, []))))) FROM (SELECT unnest([{names}]) AS name) LEFT JOIN ("
-            f"SELECT table_name, list({prefix} || file ORDER BY file) AS files FROM store.segments WHERE superseded_at IS NULL "
-            "GROUP BY table_name) ON table_name = name)"
+        files = {name: [str(self.folder.empty(name))] for name in self.columns}
+        # A file that is not opened costs nothing: of one that is, the engine prepares every column of every row group before it looks for rows.
+        counting = connection.execute(
+            "SELECT table_name, file FROM store.segments WHERE superseded_at IS NULL "
+            f"AND (table_name IN ({', '.join(quoted(name) for name in SNAPSHOTS)}) OR ("
+            "coalesce(last_at >= $since, true) AND coalesce(first_at <= $until, true))) ORDER BY file",
+            times._asdict(),
         )
+        for table, file in counting.fetchall():
+            files[table].append(f"{self.folder.path}/{file}")
+        connection.execute("SET VARIABLE segments = $1", [files])
 
     def segments(self, *, superseded: bool = False) -> list[tuple[Segment, datetime | None]]:
         """The segments that count, or those that count no more with the time since when."""

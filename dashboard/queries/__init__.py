@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 from lastword import explain
 
@@ -20,6 +21,9 @@ RANKED = ("partial_marked", "stage_marked")
 STEP_MS = 300_000
 """How long the steps of the rollups are."""
 _TIMES = ("before", "start", "end", "since")
+_FROM = ("before", "start", "box_start", "since")
+_SLACK = timedelta(hours=1)
+"""So much earlier than its turn a span may have begun, and later than its end."""
 
 _PARAMETER = re.compile(r"\$([a-z_]+)")
 _COMMENT = re.compile(r"--[^\n]*")
@@ -44,6 +48,24 @@ def ranking(name: str, limit: int) -> str:
 def chosen(name: str, values: Mapping[str, object]) -> str:
     """The query that answers fastest: the one over rollups where there is one and the values name whole steps, else the one over turns."""
     return f"rolled/{name}" if name in _rolled() and _whole_steps(values) else name
+
+
+class Reach(NamedTuple):
+    """The times that a query looks at, as ISO 8601: when turns ended, when spans began. None is no bound."""
+
+    since: str | None = None
+    until: str | None = None
+
+
+EVER = Reach()
+
+
+def reach(values: Mapping[str, object]) -> Reach:
+    """The times that a query with these parameters looks at. Its text says so too: this only keeps the collector from opening files of other times."""
+    of_turn = "ended_at" in values
+    first, last = (("started_at", "ended_at"), ("ended_at",)) if of_turn else (_FROM, ("end",))
+    begun, over = ([datetime.fromisoformat(str(values[key])) for key in keys if values.get(key)] for keys in (first, last))
+    return Reach((min(begun) - _SLACK).isoformat() if begun else None, (max(over) + _SLACK).isoformat() if over else None)
 
 
 def _whole_steps(values: Mapping[str, object]) -> bool:

@@ -1,3 +1,9 @@
--- One row: when the oldest and the newest stored turn ended. Tells an empty window from an empty store.
-SELECT count(*) AS turns, min(ended_at) AS oldest, max(ended_at) AS newest
-FROM turns
+-- One row: how many turns are stored, and when the oldest and the newest of them ended. Tells an empty window from an empty store.
+SELECT
+    (SELECT CAST(sum(n) AS BIGINT) FROM turn_steps) AS turns,
+    -- The counts say where to look: of all turns, only those of the first and of the last step are read.
+    coalesce(
+        (SELECT min(ended_at) FROM turns WHERE ended_at < (SELECT min(step) + INTERVAL 5 MINUTE FROM turn_steps)),
+        (SELECT min(step) FROM turn_steps)
+    ) AS oldest,
+    (SELECT max(ended_at) FROM turns WHERE ended_at >= (SELECT max(step) FROM turn_steps)) AS newest

@@ -1,5 +1,41 @@
--- One row: everything that the turn's terminal said, and whether the turn broke.
-SELECT *
+-- One row: what the page of a turn shows of its terminal, and whether the turn broke. Each further column would be looked for in all row groups of its time.
+SELECT
+    turn_id,
+    trace_id,
+    conversation_id,
+    started_at,
+    ended_at,
+    terminal,
+    origin,
+    route,
+    model_tier,
+    model,
+    completion_status,
+    partial,
+    broken,
+    reason,
+    recovered,
+    attempts,
+    input_tokens,
+    output_tokens,
+    sources_count,
+    tool_calls_count,
+    tools_with_results_count,
+    answer_chars,
+    auth_ms,
+    precheck_ms,
+    conversation_context_ms,
+    route_ms,
+    retrieval_ms,
+    agent_setup_ms,
+    model_wait_ms,
+    stream_ms,
+    post_process_ms,
+    finalize_ms,
+    first_token_ms,
+    total_ms,
+    service_name,
+    service_version
 FROM turns
-WHERE turn_id = $turn_id
+WHERE turn_id = $turn_id AND ended_at = $ended_at::TIMESTAMPTZ
 LIMIT 1

@@ -36,11 +36,20 @@ def page() -> None:
         _search()
         return
     found: list[Row] = []
-    asked = panels.guarded("turn", lambda: found.extend(data.fetch("turn", {"turn_id": turn_id}).rows), height_px=400)
+    asked = panels.guarded("turn", lambda: found.extend(_stored(turn_id)), height_px=400)
     if found:
         _turn(found[0])
     elif asked:
         panels.guarded("turn-missing", lambda: _missing(turn_id))
+
+
+def _stored(turn_id: str) -> list[Row]:
+    """The turn's row, or none: looked for by its id first, then read in its own time."""
+    return [
+        row
+        for when in data.fetch("turn_when", {"turn_id": turn_id}).rows
+        for row in data.fetch("turn", {"turn_id": turn_id, "ended_at": when["ended_at"].isoformat()}).rows
+    ]
 
 
 def _turn(turn: Row) -> None:
@@ -130,7 +139,7 @@ def _trace(turn: Row) -> Trace:
     Raises:
         Empty: none was received, which is no fault of the turn.
     """
-    result = data.fetch("turn_spans", {"turn_id": turn["turn_id"], "limit": settings().max_spans})
+    result = data.fetch("turn_spans", {**_of_turn(turn), "limit": settings().max_spans})
     if not result.rows:
         raise Empty(
             "**No span of this turn was received.** Spans are best effort and may be sampled or lost; the record below is whole, "
@@ -191,8 +200,13 @@ def _value(value: str | int | None) -> str:
 # --- what was tried, what came of it
 
 
-def _of_turn(turn: Row) -> dict[str, str | int]:
-    return {"turn_id": turn["turn_id"], "ended_at": turn["ended_at"].isoformat(), "limit": settings().max_sources}
+def _of_turn(turn: Row) -> dict[str, str | int | None]:
+    return {
+        "turn_id": turn["turn_id"],
+        "started_at": turn["started_at"].isoformat() if turn["started_at"] else None,
+        "ended_at": turn["ended_at"].isoformat(),
+        "limit": settings().max_sources,
+    }
 
 
 def _attempts(turn: Row) -> None:
@@ -241,14 +255,15 @@ def _sources(turn: Row) -> None:
 
 
 def _record(turn: Row) -> None:
-    if not turn["record"]:
+    (text_of, *_) = [row["record"] for row in data.fetch("turn_record", _of_turn(turn)).rows] or [None]
+    if not text_of:
         raise Empty(
             "There is no record: the turn never ended."
             if turn["terminal"] == "abandoned"
             else "There is no record: this turn is known by its spans alone."
         )
-    record = msgspec.json.decode(turn["record"])
-    pretty = msgspec.json.format(turn["record"].encode(), indent=2)
+    record = msgspec.json.decode(text_of)
+    pretty = msgspec.json.format(text_of.encode(), indent=2)
     name = f"{turn['turn_id']}.{turn['terminal']}.json"
     st.download_button(
         f"{turn['terminal']}.json",

@@ -17,6 +17,7 @@ CREATE TABLE turns (
     finalize_ms BIGINT, first_token_ms BIGINT, total_ms BIGINT, deadline_ms BIGINT, service_name VARCHAR, service_version VARCHAR,
     service_instance VARCHAR, contract VARCHAR, record VARCHAR, broken BOOLEAN, client_left BOOLEAN
 );
+CREATE TABLE turn_steps (step TIMESTAMPTZ, n BIGINT);
 CREATE TABLE open_turns (turn_id VARCHAR, trace_id VARCHAR, started_at TIMESTAMPTZ, deadline_ms BIGINT);
 CREATE TABLE turn_tools (
     turn_id VARCHAR, ended_at TIMESTAMPTZ, route VARCHAR, n INTEGER, name VARCHAR, outcome VARCHAR, duration_ms BIGINT

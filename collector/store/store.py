@@ -21,6 +21,7 @@ from msgspec import Struct
 from collector.store import migrations
 from collector.store.append import Appended, Appender
 from collector.store.describe import TABLES_TEXT, describe
+from collector.store.freshness import Freshness
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Folder, Segment, literal, quoted
 from collector.store.tables import SNAPSHOTS, TABLES, Table, create_table
@@ -82,6 +83,8 @@ class Store:
             "checkpoint_threshold": "1GiB",  # checkpoints are written when the file is small: see `adopt`
         }
         self._cursor_lock = threading.Lock()
+        self._freshness = Freshness(self.folder)
+        self._freshness_lock = threading.Lock()
         self._broken = False
         migrations.adopt_old_name(folder, self.path)
         self._open()
@@ -337,13 +340,8 @@ class Store:
 
     def newest(self) -> dict[str, Any]:
         """Counts and the newest times, for the freshness badge."""
-        with self.reading() as cursor:
-            row = cursor.execute(
-                "SELECT (SELECT count(*) FROM store.ended), (SELECT count(*) FROM spans), "
-                "(SELECT epoch_us(max(ended_at)) * 1000 FROM store.ended), (SELECT count(*) FROM open_turns)"
-            ).fetchone()
-        turns, spans, ended_ns, open_turns = row or (0, 0, None, 0)
-        return {"turns": turns, "spans": spans, "newestEndedNs": ended_ns, "openTurns": open_turns}
+        with self._freshness_lock, self.reading() as cursor:
+            return self._freshness.read(cursor)
 
     def close(self) -> None:
         """Writes the log into the file and closes it."""

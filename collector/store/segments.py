@@ -15,7 +15,7 @@ import duckdb
 from msgspec import Struct
 
 FORMAT = "FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2"
-_FOUND_BY_ID = "ROW_GROUP_SIZE 40960, DICTIONARY_SIZE_LIMIT 40960, STRING_DICTIONARY_PAGE_SIZE_LIMIT 4194304"
+_FOUND_BY_ID = "ROW_GROUP_SIZE 20480, DICTIONARY_SIZE_LIMIT 20480, STRING_DICTIONARY_PAGE_SIZE_LIMIT 4194304"
 """The engine writes a Bloom filter where a column has a dictionary, and a dictionary where it is small: with these, that of a row group's unique ids is. So one turn of ten
 million is found by its id without reading the ids. Of spans it is small anyway, because a turn has many of them."""
 _OPTIONS = {

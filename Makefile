@@ -53,7 +53,7 @@ e2e: $(VENV)/.dev ## Run the real programs and a real browser; screenshots land 
 bench: $(VENV)/.dev ## Run the retrieval and replay benchmark (needs the data files, see docs/benchmarks.md)
 	$(BIN)/python -m benchmarks.replay $(ARGS)
 
-bench-alerts: $(VENV)/.dev ## Score the alerts beside other ways to alert, on synthetic services (about 20 minutes)
+bench-alerts: $(VENV)/.dev ## Score the alerts beside other ways to alert, on synthetic services (about half an hour)
 	$(BIN)/python -m benchmarks.alerts $(ARGS)
 
 bench-service: $(VENV)/.dev ## Measure how fast the service streams, beside other ways to do it (about 8 minutes)

@@ -136,6 +136,7 @@ class Parts:
             max_rows=settings.sql_max_rows,
             max_bytes=settings.sql_max_bytes,
             timeout_ms=settings.sql_timeout_ms,
+            storing=lambda: self.writer.busy,
         )
         self.started_at = datetime.now(UTC)
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")

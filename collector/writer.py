@@ -7,6 +7,7 @@ rows: beyond the bound a request is refused at once, and its sender tries again.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -25,6 +26,8 @@ from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+BUSY_SHARE = 0.25
+LATELY_S = 1.0
 _SCHEMAS = {"spans": SPANS, "accepted": ACCEPTED, "ended": ENDED, "content": CONTENT}
 
 
@@ -66,8 +69,19 @@ class Writer:
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting_rows = 0
         self._closing = False
+        self._committed = (time.monotonic(), 0.0)
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether rows come in about as fast as they can be stored."""
+        return self._share(time.monotonic()) > BUSY_SHARE
+
+    def _share(self, now: float) -> float:
+        """The share of the last seconds in which a commit ran; what is longer ago counts for less."""
+        at, share = self._committed
+        return share * math.exp((at - now) / LATELY_S)
 
     @property
     def waiting_rows(self) -> int:
@@ -142,7 +156,9 @@ class Writer:
             error = StoreError(type(failure).__name__)
         with self._changed:
             self._waiting_rows -= sum(len(rows) for rows, _ in group)
-        self._observe(appended, time.monotonic() - start)
+        end = time.monotonic()
+        self._committed = (end, self._share(end) + (end - start) / LATELY_S)
+        self._observe(appended, end - start)
         for _, done in group:
             done(error)
 

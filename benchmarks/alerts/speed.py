@@ -6,6 +6,7 @@ judged, not the page's alone.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -87,6 +88,7 @@ def _scan(store: Store, evaluator: Evaluator) -> float:
 
 def main() -> None:
     """Fills a store, judges some minutes, and prints how long they took."""
+    argparse.ArgumentParser(prog="python -m benchmarks.alerts.speed", description=main.__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder), memory_limit_mib=2048, threads=2, abandoned_grace_ms=30_000)
         writer = Writer(

@@ -30,18 +30,21 @@ QUERIES = (
     "select * from read_text('/etc/passwd')",
 )
 TIMEOUT_MS = 5000
+THINKING_S = 1.0
 MOST_SLOWDOWN = 0.25
 
 
 def _ask(url: str, number: int, stop: threading.Event) -> None:
-    for n in range(number, 10**9):
-        if stop.is_set():
-            return
-        query = {"sql": QUERIES[n % len(QUERIES)], "timeoutMs": TIMEOUT_MS}
-        try:
-            httpx2.post(f"{url}/v1/sql", json=query, timeout=60, trust_env=False)
-        except httpx2.HTTPError:
-            return
+    """One person: asks, reads the answer, thinks for a second, asks the next."""
+    with httpx2.Client(timeout=60, trust_env=False) as http:
+        for n in range(number, 10**9):
+            query = {"sql": QUERIES[n % len(QUERIES)], "timeoutMs": TIMEOUT_MS}
+            try:
+                http.post(f"{url}/v1/sql", json=query)
+            except httpx2.HTTPError:
+                return
+            if stop.wait(THINKING_S):
+                return
 
 
 def rate(folder: Path, spans: int, seed: int, people: int) -> tuple[float, int]:

@@ -8,7 +8,9 @@ the way of receiving; bounded in concurrency, waiting, rows and time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +32,8 @@ from collector.store.store import Store, Times
 Format = Literal["arrow", "json", "csv", "parquet"]
 BATCH_ROWS = 2048
 INTERRUPT_S = 0.05
+NICE = 19
+"""Priority of the threads of queries: last, where others want the processor too."""
 _FILE_FUNCTIONS = frozenset({"glob", "sniff_csv", "arrow_scan", "pandas_scan", "seq_scan"})
 MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
@@ -69,12 +73,30 @@ class Result(Struct, frozen=True):
     truncated: bool
 
 
-class SqlSurface:
-    """Queries of many callers, a few at a time."""
+def _yield_to_storing() -> None:
+    """Lets this thread run where others leave the processor idle, as far as the system knows how: what a query takes longer is waited for, what is not stored is lost."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
 
-    def __init__(self, store: Store, *, concurrency: int, waiting: int, max_rows: int, max_bytes: int, timeout_ms: int) -> None:
+
+class SqlSurface:
+    """Queries of many callers, a few at a time. `storing` says whether rows come in about as fast as they can be stored: then one at a time."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        concurrency: int,
+        waiting: int,
+        max_rows: int,
+        max_bytes: int,
+        timeout_ms: int,
+        storing: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._store = store
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql")
+        self._storing = storing
+        self._alone = threading.Lock()
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql", initializer=_yield_to_storing)
         self._places = threading.BoundedSemaphore(concurrency + waiting)
         self._max_rows = max_rows
         self._max_bytes = max_bytes
@@ -100,10 +122,16 @@ class SqlSurface:
 
     def _run(self, query: Query) -> Result:
         try:
-            with self._store.reading(Times(query.since, query.until)) as cursor:
+            with self._turn(), self._store.reading(Times(query.since, query.until)) as cursor:
                 return run_on(cursor, query, max_bytes=self._max_bytes)
         except (duckdb.ConnectionException, duckdb.FatalException) as error:
             raise QueryError(503, "Service Unavailable", "The store is being opened anew.") from error
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One query after the other where rows come in about as fast as they can be stored: queries and commits share the processor, and senders do not wait for ever."""
+        with self._alone if self._storing() else contextlib.nullcontext():
+            yield
 
     def close(self) -> None:
         """Waits for the queries that run."""

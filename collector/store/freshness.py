@@ -10,9 +10,7 @@ from collector.store.segments import Folder, quoted
 from collector.store.tables import TABLES
 from collector.store.views import GENERATIONS, landing
 
-_SEGMENTS = (
-    "SELECT table_name, file, rows, epoch_us(last_at) FROM store.segments WHERE superseded_at IS NULL AND table_name IN ('ended', 'spans')"
-)
+_SEGMENTS = "SELECT table_name, file, rows, epoch_us(last_at) FROM store.segments WHERE superseded_at IS NULL AND table_name IN ('ended', 'spans')"
 _TOLD = "pending IS NOT true"
 """Of spans that are sent before they end, only the end counts."""
 

@@ -340,10 +340,12 @@ def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path
         page.goto(running.url)
         expect(page.get_by_text("No turn is stored yet.")).to_be_visible()
         expect(page.locator(".st-key-panel-nothing")).to_contain_text("make demo")
-        post(running.collector_url, [next(turn for turn in synthesize(20, seed=5, hours=0.5) if turn.done)])
+        only = next(turn for turn in synthesize(20, seed=5, hours=0.5) if turn.done)
+        post(running.collector_url, [only])
+        pages = {**PLAIN, "turn": f"/turn?id={only.accepted.turn_id}"}
         page.locator(".lw-turns").wait_for()
         expect(page.locator(".lw-value").first).to_have_text("1")
-        for name, address in PLAIN.items():  # a single turn is enough for every page, and breaks none
+        for name, address in pages.items():  # a single turn is enough for every page, and breaks none
             page.goto(f"{running.url}{address}")
             expect(page.locator('[class*="st-key-panel-"]').first).to_be_visible()
             page.locator(IDLE).wait_for()
@@ -357,7 +359,7 @@ def test_page_fills_by_itself_and_fails_without_zeros(page: Page, tmp_path: Path
         expect(failed.first.locator("button", has_text="Retry")).to_be_visible()
         expect(page.locator(".lw-value")).to_have_count(0)
         keep(page, "overview-failed")
-        for name, address in PLAIN.items():
+        for name, address in pages.items():
             page.goto(f"{running.url}{address}")
             expect(page.locator('[class*="st-key-failed-"]').first, name).to_contain_text("The collector does not answer")
             page.locator(IDLE).wait_for()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,8 +31,6 @@ from collector.store.store import Store, Times
 Format = Literal["arrow", "json", "csv", "parquet"]
 BATCH_ROWS = 2048
 INTERRUPT_S = 0.05
-NICE = 19
-"""Priority of the threads of queries: last, where others want the processor too."""
 _FILE_FUNCTIONS = frozenset({"glob", "sniff_csv", "arrow_scan", "pandas_scan", "seq_scan"})
 MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
@@ -73,12 +70,6 @@ class Result(Struct, frozen=True):
     truncated: bool
 
 
-def _yield_to_storing() -> None:
-    """Lets this thread run where others leave the processor idle, as far as the system knows how: what a query takes longer is waited for, what is not stored is lost."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-
-
 class SqlSurface:
     """Queries of many callers, a few at a time. `storing` says whether rows come in about as fast as they can be stored: then one at a time."""
 
@@ -96,7 +87,7 @@ class SqlSurface:
         self._store = store
         self._storing = storing
         self._alone = threading.Lock()
-        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql", initializer=_yield_to_storing)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql")
         self._places = threading.BoundedSemaphore(concurrency + waiting)
         self._max_rows = max_rows
         self._max_bytes = max_bytes

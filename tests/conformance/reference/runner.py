@@ -261,6 +261,8 @@ class Runner:
                 raise Fault(reason, reason) from None
             except StopAsyncIteration:
                 return
+            if turn.stopped:  # Python 3.11's wait_for forgets a cancellation that comes together with the event
+                raise asyncio.CancelledError(turn.stopped)
             if self.is_content(event):
                 last = time.monotonic()
             yield event

@@ -46,7 +46,7 @@ class _Process:
         self._in: IO[bytes] = self._child.stdin
         self._out: IO[bytes] = self._child.stdout
         for end in (self._in, self._out):
-            with contextlib.suppress(OSError):  # only slower
+            with contextlib.suppress(OSError, AttributeError):  # only slower where the system refuses it, or knows no such thing
                 fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def ask(self, body: bytes) -> tuple[Outcome, pa.Table]:

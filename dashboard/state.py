@@ -34,6 +34,8 @@ STEPPED = timedelta(hours=6)
 """Windows of this length and longer begin and end with whole steps of the rollups, which answer for them without reading turns."""
 MIN_CUSTOM = timedelta(seconds=10)
 MAX_CUSTOM = timedelta(days=90)
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+"""Windows lie between: the one before them has to be a time too."""
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -139,7 +141,8 @@ def read_custom(start: str | None, end: str | None) -> tuple[datetime, datetime]
     except ValueError:
         return None
     first, last = (at if at.tzinfo else at.replace(tzinfo=UTC) for at in (first, last))
-    return (first, last) if MIN_CUSTOM <= last - first <= MAX_CUSTOM else None
+    sensible = MIN_CUSTOM <= last - first <= MAX_CUSTOM and first >= EARLIEST and last <= LATEST
+    return (first, last) if sensible else None
 
 
 def write_custom(start_ms: float, end_ms: float) -> tuple[str, str]:

@@ -7,6 +7,7 @@ record batch with the columns of `SPANS`. Ends where its input ends, and with no
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import struct
@@ -22,6 +23,8 @@ from collector.receive.encodings import PROTOBUF, TooHeavy, Undecodable, parse_s
 from collector.receive.spans import READ, span_rows
 from collector.store.batches import table_of
 from collector.store.tables import SPANS
+
+logger = logging.getLogger(__name__)
 
 BODY = struct.Struct("<I")
 """Length of a body."""
@@ -47,6 +50,9 @@ def decode(body: bytes, memo: Memo) -> tuple[Outcome, pa.RecordBatch | None]:
         return Outcome(too_heavy=str(error)), None
     except Undecodable as error:
         return Outcome(undecodable=str(error)), None
+    except Exception as error:  # the boundary of this process: were it to end, the sender would send the same again
+        logger.exception("a body could not be decoded")
+        return Outcome(undecodable=type(error).__name__), None
     table = table_of(rows, SPANS)
     return Outcome(rejected), pa.RecordBatch.from_arrays([column.combine_chunks() for column in table.columns], schema=SPANS)
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import logging
+import os
 import queue
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,6 +30,8 @@ LARGE_BYTES = 64 * 1024
 """From here on a body is worth the way to another process and back."""
 _PIPE_BYTES = 1024 * 1024
 """What a pipe holds, where the system lets it: an ordinary body goes in at once."""
+ANSWER_S = 60
+"""A process that does nothing for so long is ended: the largest body takes a few seconds."""
 _END_S = 5.0
 
 
@@ -45,8 +49,14 @@ class _Process:
             raise RuntimeError("a process without pipes")  # what the call above asks for is not given
         self._in: IO[bytes] = self._child.stdin
         self._out: IO[bytes] = self._child.stdout
+        os.set_blocking(self._in.fileno(), False)  # what does not fit waits where it can be ended: in `_wait`
+        self._room, self._answer = select.poll(), select.poll()
+        self._room.register(self._in, select.POLLOUT)
+        self._answer.register(self._out, select.POLLIN)
         for end in (self._in, self._out):
-            with contextlib.suppress(OSError, AttributeError):  # only slower where the system refuses it, or knows no such thing
+            with contextlib.suppress(
+                OSError, AttributeError
+            ):  # only slower where the system refuses it, or knows no such thing
                 fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def ask(self, body: bytes) -> tuple[Outcome, pa.Table]:
@@ -68,17 +78,25 @@ class _Process:
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            rest = rest[self._in.write(rest) :]
+            self._wait(self._room)
+            rest = rest[self._in.write(rest) or 0 :]
 
     def _read(self, size: int) -> bytearray:
         data = bytearray(size)
         rest = memoryview(data)
         while rest:
+            self._wait(self._answer)
             count = self._out.readinto(rest)  # type: ignore[attr-defined]  # a raw pipe has it
             if not count:
                 raise BrokenPipeError("it closed its end")
             rest = rest[count:]
         return data
+
+    def _wait(self, end: select.poll) -> None:
+        """Until a pipe can be used, or has lost its other end."""
+        if not end.poll(ANSWER_S * 1000):
+            self._child.kill()
+            raise TimeoutError(f"it did nothing for {ANSWER_S} s")
 
     def end(self) -> None:
         """Ends it: it has nothing to lose."""

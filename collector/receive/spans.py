@@ -45,7 +45,7 @@ def span_rows(request: Any, memo: Memo) -> tuple[list[Ordered], list[str]]:
             for span in scope.spans:
                 try:
                     rows.append(_row(span, service, scope_name, memo))
-                except (_Unfit, DecodeError) as error:
+                except (_Unfit, DecodeError, ArithmeticError, ValueError) as error:
                     problem = f"span {span.name[:80]!r}: {error or 'an attribute cannot be decoded'}"
                     rejected.append(problem if len(rejected) < MAX_PROBLEMS else "another one")
     return rows, rejected

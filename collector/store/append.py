@@ -18,6 +18,8 @@ from collector.store.recent import Keys, Recent, Times
 from collector.store.tables import TABLES, Table
 from collector.store.views import landing
 
+LAST_US = (2**63 - 1 - 999) // 1000
+
 
 class Appended(Struct, frozen=True):
     """What one commit did, by table: rows that were new, and rows that were there already."""
@@ -36,9 +38,9 @@ class Appender:
     def _load(self, table: Table, capacity: int) -> Recent:
         """The keys of the latest rows that are stored."""
         recent = Recent(capacity)
-        # Published times have microseconds: the end of its microsecond is not before any row's time.
+        # Published times have microseconds: the end of its microsecond is not before any row's time. The last microsecond of all has no end that fits.
         loaded = self._connection.execute(
-            f"SELECT hash({', '.join(table.keys)}) AS key, epoch_us({table.time_at}) * 1000 + 999 AS time FROM store.{table.name} "
+            f"SELECT hash({', '.join(table.keys)}) AS key, least(epoch_us({table.time_at}), {LAST_US}) * 1000 + 999 AS time FROM store.{table.name} "
             f"ORDER BY {table.time_at} DESC LIMIT {capacity + 1}"
         ).fetchnumpy()
         keys, times = np.asarray(loaded["key"], np.uint64), np.asarray(loaded["time"], np.int64)

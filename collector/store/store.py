@@ -22,7 +22,7 @@ from collector.store import migrations
 from collector.store.append import Appended, Appender
 from collector.store.describe import TABLES_TEXT, describe
 from collector.store.freshness import Freshness
-from collector.store.rollups import ROLLUPS
+from collector.store.rollups import ROLLUPS, STEP_MINUTES
 from collector.store.segments import Folder, Segment, literal, quoted
 from collector.store.tables import SNAPSHOTS, TABLES, Table, create_table
 from collector.store.views import GENERATIONS, Columns, base_views, landing, people_views, published, resting, with_grace
@@ -312,11 +312,11 @@ class Store:
     def _see_segments(self, connection: duckdb.DuckDBPyConnection, times: Times = EVER) -> None:
         """Lets a connection's views read the segments that count in its transaction."""
         files = {name: [str(self.folder.empty(name))] for name in self.columns}
-        # A file that is not opened costs nothing: of one that is, the engine prepares every column of every row group before it looks for rows.
+        # Counts stand at the beginning of what they count. A file that is not opened costs nothing: of one that is, the engine prepares every column of every row group before it looks for rows.
         counting = connection.execute(
             "SELECT table_name, file FROM store.segments WHERE superseded_at IS NULL "
             f"AND (table_name IN ({', '.join(quoted(name) for name in SNAPSHOTS)}) OR ("
-            "coalesce(last_at >= $since, true) AND coalesce(first_at <= $until, true))) ORDER BY file",
+            f"coalesce(last_at >= $since::TIMESTAMPTZ - INTERVAL {STEP_MINUTES} MINUTE, true) AND coalesce(first_at <= $until, true))) ORDER BY file",
             times._asdict(),
         )
         for table, file in counting.fetchall():

@@ -285,9 +285,10 @@ def _record(turn: Row) -> None:
 def _neighbours(turn: Row) -> None:
     if not turn["conversation_id"]:
         raise Empty("The turn names no conversation.")
+    began = turn["started_at"] or turn["ended_at"]
     asked = {
         "conversation_id": turn["conversation_id"],
-        "started_at": turn["started_at"].isoformat(),
+        "started_at": began.isoformat(),
         "turn_id": turn["turn_id"],
     }
     sides = {row["side"]: row for row in data.fetch("turn_neighbours", asked).rows}
@@ -298,7 +299,7 @@ def _neighbours(turn: Row) -> None:
         if row is None:
             st.caption("This is the first turn." if side == "before" else "This is the latest turn.")
             continue
-        apart = abs((row["started_at"] - turn["started_at"]).total_seconds())
+        apart = abs((row["started_at"] - began).total_seconds())
         st.page_link(
             nav.page(nav.TURN),
             label=f"{text.short_id(row['turn_id'])} · {row['status']} · {text.duration(apart * 1000)} {side}",

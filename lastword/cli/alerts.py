@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 import httpx2
@@ -154,8 +156,11 @@ def silence(
         else:
             click.echo("no silence holds")
         return
-    if silence_id:
-        _ask("DELETE", url, f"/v1/alerts/silences/{silence_id}")
+    for option, value in (("--end", silence_id), ("--rule", rule), ("--route", route), ("--tier", model_tier)):
+        if value is not None and not value.strip():
+            raise click.UsageError(f"{option}: is empty")
+    if silence_id is not None:
+        _ask("DELETE", url, f"/v1/alerts/silences/{quote(silence_id, safe='')}")
         click.echo(f"ended {silence_id}")
         return
     found = _DURATION.match(duration)
@@ -188,6 +193,8 @@ def replay(days: float, objective: float, source: Path | None, data_dir: str, as
 
     Reads the catalog, not the collector. Symptoms of an incident are listed with it; only a root wakes somebody.
     """
+    if not math.isfinite(days):
+        raise click.UsageError("--days: a number of days is expected")
     found = _replayed("replay", _source(source, data_dir), "--days", str(days), "--objective", str(objective))
     _show_replayed(found, as_json, f"nothing would have fired in the last {days:g} days")
 

@@ -73,6 +73,12 @@ def test_wrong_words_are_answered_with_a_sentence(firing):
     program, _, _ = firing
     assert "no alert begins with 'zzz'" in run("show", "zzz", "--url", program.url).stderr
     assert "such as 30m" in run("silence", "--for", "soon", "--url", program.url).stderr
+    for option in ("--end", "--rule", "--route", "--tier"):
+        refused = run("silence", option, " ", "--url", program.url)
+        assert (refused.returncode, f"{option}: is empty" in refused.stderr) == (2, True)
+    assert run("silence", "--end", "a/b?c", "--url", program.url).returncode != 0
+    assert run("silence", "--list", "--url", program.url).stdout.strip() == "no silence holds"
+    assert "a number of days" in run("replay", "--days", "nan").stderr
     assert "no silence nope holds now" in run("silence", "--end", "nope", "--url", program.url).stderr
     nobody = run("list", "--url", "http://127.0.0.1:9")
     assert nobody.returncode == 2

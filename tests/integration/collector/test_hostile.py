@@ -116,3 +116,31 @@ def test_broken_text_is_a_bad_request(program):
     request = spans(1)
     body = request.SerializeToString().replace(b"span 0", b"spa\xff 0")
     assert program.post("traces", body).status_code == 400
+
+
+def test_the_last_time_of_all_survives_a_restart(tmp_path):
+    """A span at the end of time is stored, and the store opens again with it; the same span is a duplicate then."""
+    program = Program(tmp_path, LASTWORD_COLLECTOR_PUBLISH_MS="100")
+    program.start()
+    request = spans(2)
+    for span in request.resource_spans[0].scope_spans[0].spans:
+        span.start_time_unix_nano = span.end_time_unix_nano = 2**63 - 1
+    assert program.post("traces", request.SerializeToString()).status_code == 200
+    program.stop()
+    program.start()
+    try:
+        assert program.post("traces", request.SerializeToString()).status_code == 200
+        assert program.rows("select count(*), count(distinct span_id) from spans") == [[2, 2]]
+    finally:
+        program.stop()
+
+
+@pytest.mark.parametrize("others", [0, 2000])
+def test_a_number_of_four_hundred_digits_harms_nobody(program, others):
+    """It is no number of tokens, wherever the body is decoded; the span and its neighbours are stored."""
+    request = spans(1 + others)
+    first = request.resource_spans[0].scope_spans[0].spans[0]
+    first.attributes.add(key="langfuse.observation.usage_details").value.string_value = '{"input":1' + "0" * 400 + "}"
+    assert program.post("traces", request.SerializeToString()).status_code == 200
+    stored = program.rows(f"select count(*), count(input_tokens) from spans where trace_id = '{first.trace_id.hex()}'")
+    assert stored == [[1 + others, 0]]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from collector.receive import decoders as decoding
 from collector.receive import weight
 from collector.receive.attributes import AttributeLimits, Memo
 from collector.receive.decoders import Decoders, Gone
@@ -86,6 +87,19 @@ def test_signals_to_the_whole_group_do_not_end_it(decoders):
     time.sleep(0.2)
     assert decoders.decode(body)[1].num_rows == 2
     assert decoders.ended == 0
+
+
+def test_a_process_that_does_nothing_is_ended(decoders, monkeypatch):
+    """Stopped, it keeps its request waiting for no longer than is allowed; the next one is answered by another."""
+    body = spans(3000).SerializeToString() * 8  # more than a pipe holds
+    assert decoders.decode(body)[1].num_rows == 24_000
+    os.kill(pid_of(decoders), signal.SIGSTOP)
+    monkeypatch.setattr(decoding, "ANSWER_S", 0.3)
+    monkeypatch.setattr(decoding, "_END_S", 0.3)
+    with pytest.raises(Gone):
+        decoders.decode(body)
+    monkeypatch.undo()
+    assert decoders.decode(body)[1].num_rows == 24_000
 
 
 def test_close_ends_the_process():

@@ -61,10 +61,12 @@ def test_custom_window_survives_the_url() -> None:
         ("2026-11-24T12:00:00Z", "2026-11-24T12:00:01Z"),
         ("2026-11-24T12:00:00Z", "2026-11-24T11:00:00Z"),
         ("2020-01-01T00:00:00Z", "2026-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T01:00:00Z"),
+        ("9999-12-31T22:59:00Z", "9999-12-31T23:30:00Z"),
     ],
 )
 def test_senseless_custom_window_is_none(start: str | None, end: str | None) -> None:
-    """Missing, unreadable, too short, turned round or too long: no window, rather than an error or a query over years."""
+    """Missing, unreadable, too short, turned round, too long or at the end of time: no window, rather than an error or a query over years."""
     assert read_custom(start, end) is None
 
 

@@ -80,7 +80,8 @@ def _foreign(spans: Batch) -> Iterable[Row]:
         return (span for span in cast("Sequence[Row]", spans) if span["turn_id"] is None)
     if not spans["turn_id"].null_count:
         return []
-    return spans.select(_NOTED).filter(pc.is_null(spans["turn_id"])).to_pylist()  # type: ignore[no-any-return]
+    noted: list[Row] = spans.select(_NOTED).filter(pc.is_null(spans["turn_id"])).to_pylist()
+    return noted
 
 
 class Deriver:

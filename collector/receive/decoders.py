@@ -15,7 +15,8 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import IO
+from io import FileIO
+from typing import cast
 
 import msgspec
 import pyarrow as pa
@@ -47,8 +48,8 @@ class _Process:
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         if self._child.stdin is None or self._child.stdout is None:
             raise RuntimeError("a process without pipes")  # what the call above asks for is not given
-        self._in: IO[bytes] = self._child.stdin
-        self._out: IO[bytes] = self._child.stdout
+        self._in = cast("FileIO", self._child.stdin)  # unbuffered, as asked for
+        self._out = cast("FileIO", self._child.stdout)
         os.set_blocking(self._in.fileno(), False)  # what does not fit waits where it can be ended: in `_wait`
         self._room, self._answer = select.poll(), select.poll()
         self._room.register(self._in, select.POLLOUT)
@@ -86,7 +87,7 @@ class _Process:
         rest = memoryview(data)
         while rest:
             self._wait(self._answer)
-            count = self._out.readinto(rest)  # type: ignore[attr-defined]  # a raw pipe has it
+            count = self._out.readinto(rest)
             if not count:
                 raise BrokenPipeError("it closed its end")
             rest = rest[count:]

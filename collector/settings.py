@@ -30,7 +30,7 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=64,
-            description="Processes that decode large bodies of spans, started when they are needed; 0 decodes in the collector's own.",
+            description="Processes that decode large bodies of spans, started when they are needed, and one more while all are held up for seconds; 0 decodes in the collector's own.",
         ),
     ] = 1
     queue_rows: Annotated[Positive, Meta(description="Rows that wait for the writer; beyond it the answer is 503.")] = 200_000

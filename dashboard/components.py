@@ -19,8 +19,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     body.className = "lw-linked";
     parentElement.appendChild(body);
   }
-  if (body.dataset.html !== data) {
-    body.dataset.html = data;
+  if (body.drawn !== data) {
+    body.drawn = data;
     body.innerHTML = data;
   }
   // What scrolls can be reached with the keyboard; what does not is no stop on the way.
@@ -38,7 +38,20 @@ export default function ({ data, parentElement, setTriggerValue }) {
   if (!body.watched) body.watched = new ResizeObserver(reach);
   body.watched.observe(body);
   reach();
+  // Where the browser lets no page write the clipboard, the text is selected, so that a key copies it.
+  const copied = async (button) => {
+    const text = button.parentElement.querySelector("pre");
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    } catch {
+      getSelection().selectAllChildren(text);
+    }
+  };
   body.onclick = (event) => {
+    const copy = event.target.closest("button[data-copy]");
+    if (copy) return void copied(copy);
     if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const row = event.target.closest("tr");
     const link = event.target.closest("a[data-open]") || (row && row.querySelector("a[data-open]"));

@@ -16,6 +16,7 @@ from dashboard.trace import SpanRow
 
 Row = Mapping[str, Any]
 
+_LARGE = 10_000
 _SYMBOLS = {"good": "✓", "lesser": "▽", "partial": "◐", "error": "✕", "left": "○", "lost": "?"}
 _TONES = {
     "success": "good",
@@ -213,20 +214,25 @@ def timeline(moments: Iterable[tuple[str, str, str, str]]) -> str:
 
 def source_cards(rows: Sequence[Row]) -> str:
     """Sources as cards: title, host, where each was evidenced, its score."""
-    return f'<ol class="lw-cards">{"".join(_source_card(row) for row in rows)}</ol>'
+    return f'<ol class="lw-cards">{"".join(_source_card(number, row) for number, row in enumerate(rows, 1))}</ol>'
 
 
-def _source_card(row: Row) -> str:
-    url = str(row["url"])
+def _source_card(number: int, row: Row) -> str:
+    url = row["url"] or text.NONE
     title = escape(row["title"] or text.host(url))
     # Only web addresses become links: a stored URL is somebody else's text.
     linked = url.startswith(("https://", "http://"))
     name = f'<a href="{escape(url)}" rel="noopener noreferrer" target="_blank">{title}</a>' if linked else title
-    origins = "".join(tag(str(origin)) for origin in row["origins"] or ())
-    score = f'<span class="lw-detail">score {row["score"]:.2f}</span>' if row["score"] is not None else ""
+    origins = "".join(tag(origin) for origin in row["origins"] or () if origin)
+    points = row["score"]
+    score = (
+        f'<span class="lw-detail">score {points:{".2f" if abs(points) < _LARGE else ".3g"}}</span>'
+        if points is not None
+        else ""
+    )
     publisher = escape(row["publisher"] or text.host(url))
     return (
-        f'<li class="lw-card"><span class="lw-number">{int(row["n"])}</span><div><div class="lw-title">{name}</div>'
+        f'<li class="lw-card"><span class="lw-number">{number}</span><div><div class="lw-title">{name}</div>'
         f'<div class="lw-detail">{publisher}</div><div class="lw-tags">{origins}{score}</div></div></li>'
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from dashboard import data
+from dashboard import data, verbatim
 from dashboard.charts.base import Chart, Row
 from dashboard.client import CollectorBusy, CollectorUnreachable, DashboardError, QueryTimedOut
 from dashboard.components import show
@@ -59,19 +59,19 @@ def guarded(key: str, body: Callable[[], None], height_px: int = 120) -> bool:
         with st.skeleton(height_px):
             body()
     except Empty as empty:
-        nothing(empty)
+        nothing(key, empty)
     except Exception as error:  # noqa: BLE001  # the page's boundary: a panel fails alone
         failed(key, error)
         return False
     return True
 
 
-def nothing(empty: Empty) -> None:
+def nothing(key: str, empty: Empty) -> None:
     """Says why there is nothing, and what to run."""
     with st.container(border=True, key=None, gap="xsmall"):
         st.markdown(empty.why)
         if empty.command:
-            st.code(empty.command, language="bash", wrap_lines=True)
+            show(verbatim.code(empty.command), key=f"command-{key}")
 
 
 def failed(key: str, error: Exception) -> None:

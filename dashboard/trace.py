@@ -102,6 +102,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
         return None
 
 
+_LAST = "last content"
 AGREEMENT_MS = 5
 """Timings further apart than this are a violation of the contract (telemetry: what the collector checks)."""
 
@@ -150,7 +151,7 @@ def timeline(trace: Trace, turn: Row) -> list[Moment]:
         reason = turn["reason"] or ""
         tone: Tone = "error" if turn["terminal"] != "done" else "partial" if turn["partial"] else ""
         moments.append(Moment(at_ms=turn["total_ms"], what=f"{turn['terminal']}: {ended}", detail=reason, tone=tone))
-    return sorted(moments, key=lambda moment: moment.at_ms)
+    return sorted(moments, key=lambda moment: (moment.at_ms, moment.what == _LAST))
 
 
 def agreement(turn: Row, trace: Trace) -> list[Comparison]:
@@ -322,7 +323,7 @@ def _moments_of_span(row: SpanRow) -> list[Moment]:
         ended = [Moment(at_ms=row.end_ms, what=f"{row.label} ended", detail=row.note, tone=row.tone)] if row.tone else []
         return [Moment(at_ms=row.start_ms, what=f"{row.label} begins"), *ended]
     if row.name == names.SPAN_STREAM:
-        return [Moment(at_ms=row.end_ms, what="last content", tone=row.tone)]
+        return [Moment(at_ms=row.end_ms, what=_LAST, tone=row.tone)]
     if first_word == names.SPAN_EXECUTE_TOOL:
         outcome = str(row.attributes.get(names.TOOL_OUTCOME) or row.note or "returned")
         return [Moment(at_ms=row.end_ms, what=f"tool {row.name.partition(' ')[2]}", detail=outcome, tone=row.tone)]

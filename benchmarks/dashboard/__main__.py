@@ -42,7 +42,7 @@ TURN = (
     ".lw-head",
     ".lw-timeline",
     ".st-key-panel-spans svg.marks",
-    ".st-key-panel-record .react-json-view, .st-key-panel-record [data-testid=stJson]",
+    ".st-key-panel-record .lw-json",
     ".st-key-panel-sql code",
 )
 Tell = Callable[[str], None]

@@ -32,7 +32,7 @@ RANKED_SLICES = 10
 GOAL_QUERY_MS = 100
 GOAL_TURN_MS = 50
 LOAD_ROUNDS = 3
-BY_ID = ("turn_when", "turn", "turn_spans", "turn_record", "turn_tools", "turn_sources", "turn_attempts")
+BY_ID = ("turn_when", "turn", "turn_spans", "turn_record")
 """The queries of the Turn page: a turn with everything that belongs to it."""
 WITH_SPANS = BY_ID[:3]
 """A turn with its spans by its id: when it was, its row, its spans."""

@@ -63,19 +63,20 @@ def _copy(
         for first in range(0, copies, a_file):
             last = min(copies, first + a_file)
             tell(f"copies {first} to {last} of {copies}")
-            for name in ("ended", "spans"):
-                if name == "spans" and first * step_s >= span_s:
-                    continue
+            moved = ["ended", "spans"] if first * step_s < span_s else ["ended"]
+            for name in moved:
                 number += 1
                 query = _moved(name, sources[name], first, last, step_s)
                 path = target.file(name, number)
                 target.write(connection, f"SELECT * FROM ({query}) ORDER BY {TABLES[name].order}", path, name)
                 made[name].append(path)
             for rollup in ROLLUPS.values():
+                if rollup.source not in moved:
+                    continue
                 number += 1
                 path = target.file(rollup.name, number)
-                ended = f"read_parquet({quoted(made['ended'][-1])})"
-                target.write(connection, rollup.sorted(rollup.of(ended)), path, rollup.name)
+                rows = f"read_parquet({quoted(made[rollup.source][-1])})"
+                target.write(connection, rollup.sorted(rollup.of(rows)), path, rollup.name)
                 made[rollup.name].append(path)
     shutil.rmtree(target.path / "tmp", ignore_errors=True)
     return made

@@ -129,6 +129,8 @@ class Registrar:
     def _wanted(self) -> Files:
         found: Files = {}
         for segment, _ in self._store.segments():
+            if not segment.rows:  # DuckLake keeps no file without rows: it would be added at every round
+                continue
             found.setdefault(segment.table, set()).add(str(self._folder / segment.file))
         return found
 

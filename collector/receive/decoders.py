@@ -1,7 +1,7 @@
 """Processes that decode large bodies of spans, so that decoding one takes nothing from storing another: Python runs in one thread of a process at a time.
 
 Owns the processes. Each is started when it is first needed, and anew where it ended; whoever waited for one that ended is told to try again. Bounded: as many bodies at a
-time as there are processes.
+time as there are processes, and one more: where all are held up by bodies that take seconds, one is started for the others, until two have no work.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import queue
 import select
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from io import FileIO
 from typing import cast
@@ -34,6 +35,8 @@ _PIPE_BYTES = 1024 * 1024
 ANSWER_S = 60
 """A process that does nothing for so long is ended: the largest body takes a few seconds."""
 _END_S = 5.0
+HELD_UP_S = 2.0
+"""A body that waits for so long has others before it that are no ordinary ones: those take some milliseconds each."""
 
 
 class Gone(Exception):
@@ -121,6 +124,8 @@ class Decoders:
         self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
+        self._one_more = False
+        self._lock = threading.Lock()
 
     def decode(self, body: bytes) -> tuple[Outcome, pa.Table]:
         """The outcome of a body of OTLP protobuf, and its spans.
@@ -128,24 +133,45 @@ class Decoders:
         Raises:
             Gone: the process ended before it answered, or none can be started; another time there is a new one.
         """
-        process = self._free.get()
+        process = self._take()
         try:
-            if process is None:
-                process = self._start()
-            answer = process.ask(body)
+            process = process or self._start()
+            return process.ask(body)
         except (Gone, OSError) as error:
-            self.ended += 1
-            logger.warning("a decoder ended and is started anew: %s", error)
             if process is not None:
                 process.end()
                 process = None
-            raise Gone("a decoder ended") from error
+            raise self._gone(error) from error
         finally:
-            self._free.put(process)
-        return answer
+            self._give_back(process)
+
+    def _take(self) -> _Process | None:
+        """A free place, with its process where that is started. Where all are held up there is one more of them."""
+        with contextlib.suppress(queue.Empty):
+            return self._free.get(timeout=HELD_UP_S)
+        with self._lock:
+            if not self._one_more:
+                self._one_more = True
+                return None
+        return self._free.get()
+
+    def _give_back(self, process: _Process | None) -> None:
+        """Frees a place; where another one is free already there need not be one more."""
+        with self._lock:
+            if not self._one_more or self._free.empty():
+                self._free.put(process)
+                return
+            self._one_more = False
+        if process is not None:
+            process.end()
+
+    def _gone(self, error: Exception) -> Gone:
+        self.ended += 1
+        logger.warning("a decoder ended: %s", error)
+        return Gone("a decoder ended")
 
     def close(self) -> None:
         """Ends the processes, behind the bodies in work."""
-        for _ in range(self.count):
+        for _ in range(self.count + self._one_more):
             if (process := self._free.get()) is not None:
                 process.end()

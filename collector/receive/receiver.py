@@ -95,7 +95,7 @@ class Receiver:
         self._tokens = tokens
         self._decoders = Decoders(decoders, limits)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="decode")
-        self._asking = ThreadPoolExecutor(max(1, decoders), thread_name_prefix="asking")
+        self._asking = ThreadPoolExecutor(decoders + 1, thread_name_prefix="asking")  # one waits, and may be given one more
         self._places = threading.BoundedSemaphore(max_requests)
         self._decode: dict[str, Decode] = {"traces": self._traces, "logs": self._logs, "metrics": self._points}
         self.draining = False

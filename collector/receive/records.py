@@ -87,7 +87,7 @@ def record_rows(request: ExportLogsServiceRequest, max_content_chars: int) -> tu
             for record in scope.log_records:
                 try:
                     foreign += not _take(record, rows, max_content_chars)
-                except (msgspec.MsgspecError, ValueError) as error:
+                except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # the last: nested a thousand deep
                     rejected.append(f"{record.event_name}: {error}")
     return rows, rejected, foreign
 

@@ -8,7 +8,6 @@ the way of receiving; bounded in concurrency, waiting, rows and time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pa_parquet
 from msgspec import Struct
 
+from collector.sql.turns import Busy, Turns
 from collector.store.store import Store, Times
 
 Format = Literal["arrow", "json", "csv", "parquet"]
@@ -71,7 +71,7 @@ class Result(Struct, frozen=True):
 
 
 class SqlSurface:
-    """Queries of many callers, a few at a time. `storing` says whether rows come in about as fast as they can be stored: then one at a time."""
+    """Queries of many callers, a few at a time; fewer where `storing` says that rows come in about as fast as they can be stored."""
 
     def __init__(
         self,
@@ -85,8 +85,7 @@ class SqlSurface:
         storing: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
-        self._storing = storing
-        self._alone = threading.Lock()
+        self._turns = Turns(storing)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="sql")
         self._places = threading.BoundedSemaphore(concurrency + waiting)
         self._max_rows = max_rows
@@ -98,7 +97,7 @@ class SqlSurface:
 
         Raises:
             QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 413 for a result that is too
-                large, 503 when busy.
+                large, 503 when busy: too many wait, or for too long.
         """
         if not 1 <= query.timeout_ms <= self._timeout_ms:
             raise QueryError(400, "Bad Request", f"timeoutMs lies between 1 and {self._timeout_ms}")
@@ -107,22 +106,20 @@ class SqlSurface:
         if not self._places.acquire(blocking=False):
             raise QueryError(503, "Service Unavailable", "Too many queries wait. Please try again shortly.")
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, query)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._run, query, self._turns.now())
         finally:
             self._places.release()
 
-    def _run(self, query: Query) -> Result:
+    def _run(self, query: Query, come: float) -> Result:
         try:
-            with self._turn(), self._store.reading(Times(query.since, query.until)) as cursor:
+            with self._turns.turn(come), self._store.reading(Times(query.since, query.until)) as cursor:
                 return run_on(cursor, query, max_bytes=self._max_bytes)
+        except Busy:
+            raise QueryError(
+                503, "Service Unavailable", "So much is being stored that queries take turns. Please try again shortly."
+            ) from None
         except (duckdb.ConnectionException, duckdb.FatalException) as error:
             raise QueryError(503, "Service Unavailable", "The store is being opened anew.") from error
-
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One query after the other where rows come in about as fast as they can be stored: queries and commits share the processor, and senders do not wait for ever."""
-        with self._alone if self._storing() else contextlib.nullcontext():
-            yield
 
     def close(self) -> None:
         """Waits for the queries that run."""

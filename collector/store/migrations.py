@@ -14,7 +14,7 @@ import duckdb
 from collector.store.tables import ACCEPTED_TABLE, SNAPSHOTS, TABLES, create_table, sql_columns
 from collector.store.views import GENERATIONS, landing, resting
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 OLD_NAME = "live.duckdb"
 """The hot file's name up to version 1."""
 
@@ -99,8 +99,8 @@ def _from_1(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(f"DROP TABLE store.{name}")
 
 
-def _from_2(connection: duckdb.DuckDBPyConnection) -> None:
-    """Rollups by steps of five minutes came, which the publisher makes of the turns that are there. A collector of before would publish turns without them: it refuses."""
+def _more_rollups(connection: duckdb.DuckDBPyConnection) -> None:
+    """Rollups came, which the publisher makes of what is there: those of turns by steps of five minutes, then that of root spans. A collector of before would publish without them: it refuses."""
 
 
-_STEPS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _from_1, 2: _from_2}
+_STEPS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _from_1, 2: _more_rollups, 3: _more_rollups}

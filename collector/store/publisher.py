@@ -152,11 +152,11 @@ class Publisher:
             table = TABLES[name]
             source = published(table, landing(table, rotation.generation))
             new.append(self._write(rotation.reader, name, f"SELECT * FROM ({source}) ORDER BY {table.order}", table.sort_at))
-            if name == "ended":
-                new += [
-                    self._write(rotation.reader, rollup.name, rollup.sorted(rollup.of(f"({source})")), rollup.at)
-                    for rollup in ROLLUPS.values()
-                ]
+            new += [
+                self._write(rotation.reader, rollup.name, rollup.sorted(rollup.of(f"({source})")), rollup.at)
+                for rollup in ROLLUPS.values()
+                if rollup.source == name
+            ]
         return new
 
     def _publish_snapshots(self) -> bool:
@@ -201,22 +201,27 @@ class Publisher:
         return Segment(table, target.name, level, rows, size, _time(first), _time(last))
 
     def _roll_up(self) -> None:
-        """At the start: makes the rollups that a store from before does not have, of all turns that are published.
+        """At the start: makes the rollups that a store from before does not have, of all that is published.
 
         They begin to count together, so a crash meanwhile leaves nothing but files that no record names.
         """
         active = [segment for segment, _ in self._store.segments()]
-        ended = [segment for segment in active if segment.table == "ended"]
-        missing = [rollup for name, rollup in ROLLUPS.items() if all(segment.table != name for segment in active)]
-        if not ended or not missing:
+        present = {segment.table for segment in active}
+        wanted = [
+            (rollup, segment)
+            for rollup in ROLLUPS.values()
+            for segment in active
+            if rollup.name not in present and segment.table == rollup.source
+        ]
+        if not wanted:
             return
-        logger.info("making %s of %d segments, once", ", ".join(rollup.name for rollup in missing), len(ended))
+        missing = dict.fromkeys(rollup.name for rollup, _ in wanted)
+        logger.info("making %s of %d segments, once", ", ".join(missing), len({segment.file for _, segment in wanted}))
         with self._store.reading() as reader:
             new = [
-                self._write(reader, rollup.name, rollup.sorted(rollup.of(turns)), rollup.at, level=segment.level)
-                for segment in ended
-                for turns in [self._rows("ended", [segment])]
-                for rollup in missing
+                self._write(reader, rollup.name, rollup.sorted(rollup.of(rows)), rollup.at, level=segment.level)
+                for rollup, segment in wanted
+                for rows in [self._rows(rollup.source, [segment])]
             ]
         self._writer.call(lambda: self._store.adopt(None, new, []))
 

@@ -28,6 +28,7 @@ _KINDS = {
     "stage_steps": "rollups",
     "tool_steps": "rollups",
     "source_steps": "rollups",
+    "turn_roots": "spans",
 }
 
 

@@ -1,8 +1,9 @@
-"""Rollups by the time at which turns ended, as SQL over any relation of published turns. Pure.
+"""Rollups by time, as SQL over any relation of published turns or spans. Pure.
 
-`turn_minutes` and `stage_minutes` count by the minute, the others by steps of five minutes: by the minute they would be hardly fewer rows than turns.
+`turn_minutes` and `stage_minutes` count by the minute, the others by steps of five minutes: by the minute they would be hardly fewer rows than turns. `turn_roots` is made of spans,
+the others of turns by the time at which they ended.
 
-A rollup is computed from the turns of one segment when that segment is published, and stands in a segment of its own. A turn lies in one segment, so rows of the
+A rollup is computed from the rows of one segment when that segment is published, and stands in a segment of its own. A turn lies in one segment, so rows of the
 same minute add up: late turns bring rows of their own for an old minute, and nothing that was written is ever changed.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from collector.store.tables import STAGE_COLUMNS
+from lastword import names
 
 LEFT_REASONS = ("client_cancelled", "client_disconnected")
 """Reasons for which a turn ended early without a fault on our side of the wire."""
@@ -19,7 +21,8 @@ _LEFT = "coalesce(reason, '') IN ('client_cancelled', 'client_disconnected')"
 _BROKEN = f"(coalesce(\"partial\", false) OR terminal <> 'done') AND NOT {_LEFT}"
 _MARKS = {"first_token_ms": "firstToken", "total_ms": "total"}
 STEP_MINUTES = 5
-_STEP = f"make_timestamptz(epoch_us(ended_at) // {STEP_MINUTES * 60_000_000} * {STEP_MINUTES * 60_000_000})"
+_STEP_US = STEP_MINUTES * 60_000_000
+_STEP = f"make_timestamptz(epoch_us(ended_at) // {_STEP_US} * {_STEP_US})"
 _STATUS = "coalesce(completion_status, terminal)"
 UNACCOUNTED = "unaccounted"
 """The rest of a turn's time, as a stage."""
@@ -30,7 +33,7 @@ SUM_TYPES = {"score": "DOUBLE"}
 
 
 class Rollup(Struct, frozen=True):
-    """A rollup: its key, which begins with the time, and its sums. `select` is the query over published turns, with `{turns}` where they stand."""
+    """A rollup: its key, which begins with the time, and its sums. `select` is the query over the published rows of its source, with `{rows}` where they stand."""
 
     name: str
     keys: dict[str, str]
@@ -40,6 +43,8 @@ class Rollup(Struct, frozen=True):
     """Whether a reader finds one row per key. Else rows of a key stand more than once and are added up by who reads them, which spares reading them twice."""
     order: str = "ALL"
     """What segments are sorted by."""
+    source: str = "ended"
+    """The table that it is made of."""
 
     @property
     def at(self) -> str:
@@ -50,9 +55,9 @@ class Rollup(Struct, frozen=True):
         """Rows of a query in the order of segments."""
         return f"SELECT * FROM ({rows}) ORDER BY {self.order}"
 
-    def of(self, turns: str) -> str:
-        """The rollup of a relation of published turns (columns as in `ended`)."""
-        return self.select.replace("{turns}", turns)
+    def of(self, rows: str) -> str:
+        """The rollup of a relation of published rows, with the columns of its source."""
+        return self.select.replace("{rows}", rows)
 
     def added(self, relation: str) -> str:
         """The rows of a relation of rollups, added up: one row per key."""
@@ -87,7 +92,7 @@ def _turn_minutes() -> Rollup:
     sums = ", ".join(f"CAST({text} AS BIGINT) AS {name}" for name, text in counts.items())
     select = (
         "SELECT date_trunc('minute', ended_at) AS minute, route, model_tier AS tier, model, "
-        f"coalesce(completion_status, terminal) AS status, reason, {sums} FROM {{turns}} GROUP BY ALL"
+        f"coalesce(completion_status, terminal) AS status, reason, {sums} FROM {{rows}} GROUP BY ALL"
     )
     return Rollup("turn_minutes", keys, tuple(counts), select, unique=True)
 
@@ -98,7 +103,7 @@ def _stage_minutes() -> Rollup:
     pairs = ", ".join(f"{{'stage': '{stage}', 'ms': {column}}}" for column, stage in stages.items())
     select = (
         f"SELECT minute, route, tier, pair.stage AS stage, {_bucket('pair.ms')} AS bucket, count(*) AS n "
-        f"FROM (SELECT date_trunc('minute', ended_at) AS minute, route, model_tier AS tier, unnest([{pairs}]) AS pair FROM {{turns}}) "
+        f"FROM (SELECT date_trunc('minute', ended_at) AS minute, route, model_tier AS tier, unnest([{pairs}]) AS pair FROM {{rows}}) "
         "WHERE pair.ms IS NOT NULL GROUP BY ALL"
     )
     keys = {"minute": "TIMESTAMPTZ", "route": "VARCHAR", "tier": "VARCHAR", "stage": "VARCHAR", "bucket": "INTEGER"}
@@ -140,7 +145,7 @@ def _turn_steps() -> Rollup:
         f"CASE WHEN {_LEFT} THEN 'left' WHEN terminal = 'abandoned' THEN 'lost' WHEN {_BROKEN} AND first_token_ms IS NOT NULL THEN 'kept' "
         f"WHEN {_BROKEN} THEN 'failed' WHEN fallback THEN 'fallback' WHEN degraded THEN 'degraded' WHEN attempts > 1 THEN 'retried' END AS ending, "
         f"CASE WHEN NOT ({_BROKEN}) OR terminal = 'abandoned' THEN NULL WHEN first_token_ms IS NOT NULL THEN 'stream_ms' {ran} END AS broke_in, "
-        f"count(*) AS n, count(*) FILTER ({_BROKEN}) AS broken FROM {{turns}} GROUP BY ALL"
+        f"count(*) AS n, count(*) FILTER ({_BROKEN}) AS broken FROM {{rows}} GROUP BY ALL"
     )
     return Rollup("turn_steps", keys, ("n", "broken"), select)
 
@@ -153,7 +158,7 @@ def _stage_steps() -> Rollup:
     )
     select = (
         f"SELECT step, route, tier, status, pair.stage AS stage, {_bucket('pair.ms')} AS bucket, count(*) AS n, CAST(sum(pair.ms) AS BIGINT) AS ms "
-        f"FROM (SELECT {_STEP} AS step, route, model_tier AS tier, {_STATUS} AS status, unnest([{pairs}]) AS pair FROM {{turns}}) "
+        f"FROM (SELECT {_STEP} AS step, route, model_tier AS tier, {_STATUS} AS status, unnest([{pairs}]) AS pair FROM {{rows}}) "
         "WHERE pair.ms IS NOT NULL GROUP BY ALL"
     )
     keys = {"step": "TIMESTAMPTZ", **dict.fromkeys(("route", "tier", "status", "stage"), "VARCHAR"), "bucket": "INTEGER"}
@@ -167,7 +172,7 @@ def _tool_steps() -> Rollup:
     select = (
         f"SELECT step, route, tier, status, item.name AS name, item.outcome AS outcome, {_bucket('item.durationMs')} AS bucket, count(*) AS n "
         f"FROM (SELECT {_STEP} AS step, route, model_tier AS tier, {_STATUS} AS status, unnest(tool_calls) AS item "
-        "FROM {turns} WHERE tool_calls_count > 0) GROUP BY ALL"
+        "FROM {rows} WHERE tool_calls_count > 0) GROUP BY ALL"
     )
     keys = {
         "step": "TIMESTAMPTZ",
@@ -187,7 +192,7 @@ def _source_steps() -> Rollup:
     per = "step, route, tier, status"
     select = (
         f"SELECT * FROM (WITH turn AS (SELECT {_STEP} AS step, route, model_tier AS tier, {_STATUS} AS status, terminal, turn_id, sources_count, source_details "
-        "FROM {turns}), "
+        "FROM {rows}), "
         f"source AS (SELECT {per}, turn_id, unnest(source_details) AS item FROM turn WHERE sources_count > 0), "
         f"of_turn AS (SELECT {per}, turn_id, item.url AS url, count(*) AS n, sum(item.score) AS score, count(item.score) AS scored FROM source GROUP BY ALL), "
         f"address AS (SELECT url, {HOST} AS host FROM (SELECT DISTINCT url FROM of_turn)), "
@@ -205,7 +210,25 @@ def _source_steps() -> Rollup:
     return Rollup("source_steps", keys, ("n", "turns", "score", "scored"), select)
 
 
+def _turn_roots() -> Rollup:
+    """Which turns have their root span, without a look at all other spans."""
+    step = f"make_timestamptz(epoch_us(started_at) // {_STEP_US} * {_STEP_US})"
+    select = (
+        f"SELECT {step} AS step, turn_id, count(*) AS n FROM {{rows}} "
+        f"WHERE name = '{names.SPAN_TURN}' AND turn_id IS NOT NULL AND pending IS NOT true GROUP BY ALL"
+    )
+    return Rollup("turn_roots", {"step": "TIMESTAMPTZ", "turn_id": "VARCHAR"}, ("n",), select, source="spans")
+
+
 ROLLUPS = {
     rollup.name: rollup
-    for rollup in (_turn_minutes(), _stage_minutes(), _turn_steps(), _stage_steps(), _tool_steps(), _source_steps())
+    for rollup in (
+        _turn_minutes(),
+        _stage_minutes(),
+        _turn_steps(),
+        _stage_steps(),
+        _tool_steps(),
+        _source_steps(),
+        _turn_roots(),
+    )
 }

@@ -47,10 +47,12 @@ def base_views(files: Files, columns: Columns, *, live: bool) -> list[str]:
     ]
     statements += abandoned_views(columns["ended"])
     for rollup in ROLLUPS.values():
-        parts = [_read(files, rollup.name, columns), rollup.of("store.abandoned")]
+        table = TABLES[rollup.source]
+        parts = [_read(files, rollup.name, columns)]
+        if table.name == "ended":
+            parts.append(rollup.of("store.abandoned"))
         if live:
-            for generation in GENERATIONS:
-                parts.append(rollup.of(f"({published(TABLES['ended'], landing(TABLES['ended'], generation))})"))
+            parts += [rollup.of(f"({published(table, landing(table, generation))})") for generation in GENERATIONS]
         rows = " UNION ALL BY NAME ".join(parts)
         statements.append(view(rollup.name, rollup.added(f"({rows})") if rollup.unique else rows))
     return statements

@@ -22,7 +22,7 @@ SELECT
     terminal, origin, route, model_tier, model, completion_status, "partial", reason, finish_reason,
     error_code, error_message, retryable, attempts, degraded, fallback, recovered,
     input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, usage_complete,
-    sources, sources_count, tools_used, tools_with_results, tool_calls_count, tools_with_results_count,
+    sources, sources_count, tools_used, tools_with_results, tool_calls_count, tools_with_results_count, attempt_details, tool_calls, source_details,
     chunk_count, answer_chars, answer_matches_stream,
     auth_ms, precheck_ms, conversation_context_ms, route_ms, retrieval_ms, agent_setup_ms, model_wait_ms, stream_ms,
     post_process_ms, finalize_ms, first_token_ms, total_ms, deadline_ms,
@@ -100,6 +100,9 @@ SELECT step, route, tier, status, name, outcome, bucket, n FROM store.tool_steps
 
 CREATE OR REPLACE VIEW source_steps AS
 SELECT step, route, tier, status, kind, value, n, turns, score, scored FROM store.source_steps;
+
+CREATE OR REPLACE VIEW turn_roots AS
+SELECT step, turn_id FROM store.turn_roots;
 
 CREATE OR REPLACE VIEW partial_rate_per_minute AS
 SELECT

@@ -8,8 +8,8 @@ SELECT
     count(*) FILTER (
         WHERE origin = 'record' AND terminal <> 'abandoned' AND turn_id NOT IN (
             SELECT turn_id
-            FROM spans
-            WHERE name = 'turn' AND turn_id IS NOT NULL AND started_at >= $start::TIMESTAMPTZ - INTERVAL 1 HOUR AND started_at < $end::TIMESTAMPTZ
+            FROM turn_roots
+            WHERE step >= $start::TIMESTAMPTZ - INTERVAL 65 MINUTE AND step < $end::TIMESTAMPTZ
         )
     ) AS without_trace,
     (SELECT count(*) FROM open_turns) AS open_now

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import data, filters, markup, panels, queries, results, text, url
+from dashboard import data, filters, markup, panels, queries, results, text, url, verbatim
 from dashboard.charts import result as result_chart
 from dashboard.client import CollectorUnreachable, QueryFailed
 from dashboard.components import show
@@ -104,7 +104,7 @@ def _result() -> None:
         if error.status >= 500:
             raise
         st.markdown(f":red-badge[✕ {error.title}] The collector did not run this query.")
-        st.code(error.detail or error.title, language=None, wrap_lines=True)
+        show(verbatim.code(error.detail or error.title), key="refusal")
         return
     table = result.table
     cut = (

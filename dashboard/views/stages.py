@@ -190,7 +190,7 @@ def _box() -> None:
     if ranked:
         window.slices(ranked, "So long", query, "box-slices", compare=box.drawn or before is not None)
     else:
-        panels.nothing(Empty("**Nothing stands out.** Turns that took so long are spread as turns usually are."))
+        panels.nothing("slow-ones", Empty("**Nothing stands out.** Turns that took so long are spread as turns usually are."))
     window.onward(nav.TURNS, "Show these turns", query)
 
 

@@ -12,19 +12,18 @@ from typing import Any
 import msgspec
 import streamlit as st
 
-from dashboard import data, filters, markup, nav, panels, queries, text, url
+from dashboard import data, filters, markup, nav, panels, queries, text, url, verbatim
 from dashboard.charts.waterfall import waterfall
-from dashboard.components import linked_html, show
+from dashboard.components import show
 from dashboard.palette import palette
-from dashboard.panels import DEMO, Empty
+from dashboard.panels import Empty
 from dashboard.settings import settings
 from dashboard.trace import AGREEMENT_MS, Comparison, Trace, agreement, read_trace, timeline
+from dashboard.views import finding
 
 Row = Mapping[str, Any]
 
 _ID = "id"
-_NEEDLE = "q"
-_LEAST_NEEDLE = 4
 _CARD_PX = 150
 _JSON_PX = 420
 
@@ -33,14 +32,14 @@ def page() -> None:
     """Draws the page."""
     turn_id = url.get(_ID).strip()
     if not turn_id:
-        _search()
+        finding.search()
         return
     found: list[Row] = []
     asked = panels.guarded("turn", lambda: found.extend(_stored(turn_id)), height_px=400)
     if found:
         _turn(found[0])
     elif asked:
-        panels.guarded("turn-missing", lambda: _missing(turn_id))
+        panels.guarded("turn-missing", lambda: finding.missing(turn_id))
 
 
 def _stored(turn_id: str) -> list[Row]:
@@ -75,14 +74,8 @@ def _turn(turn: Row) -> None:
 # --- head
 
 
-def _ways_out() -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="turn-nav"):
-        st.page_link(nav.page(nav.OVERVIEW), label="Overview", icon=":material/arrow_back:", query_params=filters.kept())
-        st.page_link(nav.page(nav.TURN), label="Find another turn", icon=":material/search:", query_params=filters.kept())
-
-
 def _head(turn: Row) -> None:
-    _ways_out()
+    finding.ways_out()
     badges = [markup.status_badge(turn["completion_status"] or turn["terminal"])]
     if turn["partial"]:
         badges.append(markup.badge("partial", "partial"))
@@ -205,81 +198,100 @@ def _of_turn(turn: Row) -> dict[str, str | int | None]:
         "turn_id": turn["turn_id"],
         "started_at": turn["started_at"].isoformat() if turn["started_at"] else None,
         "ended_at": turn["ended_at"].isoformat(),
-        "limit": settings().max_sources,
     }
 
 
+def _ended(turn: Row) -> Row:
+    """What the turn's terminal says beyond its columns; nothing where there is no terminal."""
+    rows = data.fetch("turn_record", _of_turn(turn)).rows
+    return rows[0] if rows else {}
+
+
+def _listed(turn: Row, column: str) -> list[Row]:
+    """The attempts, tool calls or sources that the terminal names. What is no such thing in somebody else's record is null, and left out."""
+    return [each for each in _ended(turn).get(column) or () if each is not None]
+
+
 def _attempts(turn: Row) -> None:
-    rows = data.fetch("turn_attempts", _of_turn(turn)).rows
-    if not rows:
+    tries = _listed(turn, "attempt_details")
+    if not tries:
         raise Empty("The turn ended before the model was asked.")
-    show(
-        markup.table(
-            [
-                {
-                    "#": row["n"],
-                    "Model": row["model"],
-                    "Tier": row["model_tier"],
-                    "Outcome": row["outcome"],
-                    "Showed text": "yes" if row["visible"] else "no",
-                    "Tokens in": text.count(row["input_tokens"]),
-                    "Tokens out": text.count(row["output_tokens"]) + ("" if row["usage_complete"] else " (at least)"),
-                    "Took": text.duration(row["duration_ms"]),
-                }
-                for row in rows
-            ]
-        ),
-        key="attempt-table",
-    )
+    show(markup.table([_attempt(each) for each in tries]), key="attempt-table")
+
+
+def _attempt(tried: Row) -> Row:
+    usage = tried["usage"] or {}
+    return {
+        "#": text.count(tried["n"]),
+        "Model": tried["model"] or text.NONE,
+        "Tier": tried["modelTier"] or text.NONE,
+        "Outcome": tried["outcome"] or text.NONE,
+        "Showed text": "yes" if tried["visible"] else "no",
+        "Tokens in": text.count(usage.get("inputTokens")),
+        "Tokens out": text.count(usage.get("outputTokens"))
+        + (" (at least)" if usage.get("outputTokens") is not None and not usage.get("complete") else ""),
+        "Took": text.duration(tried["durationMs"]),
+    }
 
 
 def _tool_calls(turn: Row) -> None:
-    rows = data.fetch("turn_tools", _of_turn(turn)).rows
-    if not rows:
+    calls = _listed(turn, "tool_calls")
+    if not calls:
         raise Empty("No tool was called.")
     tones = {"results": "good", "empty": "left", "error": "error", "timeout": "partial"}
-    calls = [
-        (str(row["n"]), row["name"], row["outcome"], tones.get(row["outcome"], "error"), text.duration(row["duration_ms"]))
-        for row in rows
+    rows = [
+        (
+            str(number),
+            call["name"] or text.NONE,
+            call["outcome"] or text.NONE,
+            tones.get(call["outcome"], "error"),
+            text.duration(call["durationMs"]),
+        )
+        for number, call in enumerate(calls, 1)
     ]
-    show(markup.tool_table(calls), key="tool-table")
+    show(markup.tool_table(rows), key="tool-table")
 
 
 def _sources(turn: Row) -> None:
-    rows = data.fetch("turn_sources", _of_turn(turn)).rows
-    if not rows:
+    sources = _listed(turn, "source_details")
+    if not sources:
         raise Empty(
             "The answer rests on no source." if turn["terminal"] == "done" else "There is no answer, so there are no sources."
         )
-    show(markup.source_cards(rows), key="source-cards")
+    most = settings().max_sources
+    show(markup.source_cards(sources[:most]), key="source-cards")
+    if len(sources) > most:
+        st.caption(f"The first {most:,} of {len(sources):,}; the record holds all.")
 
 
 def _record(turn: Row) -> None:
-    (text_of, *_) = [row["record"] for row in data.fetch("turn_record", _of_turn(turn)).rows] or [None]
-    if not text_of:
+    stored = _ended(turn).get("record")
+    if not stored:
         raise Empty(
             "There is no record: the turn never ended."
             if turn["terminal"] == "abandoned"
             else "There is no record: this turn is known by its spans alone."
         )
-    record = msgspec.json.decode(text_of)
-    pretty = msgspec.json.format(text_of.encode(), indent=2)
-    name = f"{turn['turn_id']}.{turn['terminal']}.json"
-    st.download_button(
-        f"{turn['terminal']}.json",
-        pretty,
-        file_name=name,
-        mime="application/json",
-        icon=":material/download:",
-        on_click="ignore",
-    )
-    with st.container(border=True):
-        st.json(record, expanded=1)
+    name = f"{turn['terminal']}.json"
+    body, file, mime = _indented(stored), f"{turn['turn_id']}.{name}", "application/json"
+    small = len(body) <= verbatim.MAX_SAVED_BYTES
+    if not small:
+        st.download_button(f"Save {name}", body, file_name=file, mime=mime, on_click="ignore")
+    save = verbatim.saved(f"Save {name}", file, body, mime) if small else ""
+    show(save + verbatim.json_text(stored), key="record-tree")
     if turn["terminal"] == "done":
         st.caption(
             f"The answer's text ({text.plural(turn['answer_chars'] or 0, 'character')}) is not in the record: it is stored apart, and only "
             "where content capture is on."
         )
+
+
+def _indented(stored: str) -> bytes:
+    """The record as people read it, or as it came where it is nested too deeply for that."""
+    try:
+        return msgspec.json.format(stored.encode(), indent=2)
+    except RecursionError:
+        return stored.encode()
 
 
 def _neighbours(turn: Row) -> None:
@@ -311,7 +323,7 @@ def _neighbours(turn: Row) -> None:
 def _sql(turn: Row) -> None:
     asked = {"turn_id": turn["turn_id"]}
     spans = queries.for_reading("show_spans", asked)
-    st.code(f"{queries.for_reading('show_turn', asked)}\n\n{spans}", language="sql", wrap_lines=True)
+    show(verbatim.code(f"{queries.for_reading('show_turn', asked)}\n\n{spans}"), key="sql-of-turn")
     st.page_link(
         nav.page(nav.SQL),
         label="Ask for the spans on the SQL page",
@@ -319,73 +331,6 @@ def _sql(turn: Row) -> None:
         query_params={"sql": spans, **filters.kept()},
     )
     if turn["origin"] == "record":
-        st.code(
-            f"curl -N {settings().service_url.rstrip('/')}/v1/turns/{turn['turn_id']}/events", language="bash", wrap_lines=True
-        )
+        replay = f"curl -N {settings().service_url.rstrip('/')}/v1/turns/{turn['turn_id']}/events"
+        show(verbatim.code(replay), key="replay")
         st.caption("Replays what the client was sent, for as long as the service keeps the turn's log.")
-
-
-# --- without a turn
-
-
-def _missing(turn_id: str) -> None:
-    """A turn that has no row: it may still run, or never was."""
-    rows = data.fetch("turn_open", {"turn_id": turn_id}).rows
-    _ways_out()
-    if rows:
-        row = rows[0]
-        st.markdown(f"# {turn_id}", anchors=False)
-        st.markdown(
-            f":blue-badge[… running] Accepted {text.ago(row['started_at'], filters.now())}; it has "
-            f"{text.duration(row['deadline_ms'])} until its deadline. Its record comes when it ends."
-        )
-        _reload()
-        return
-    raise Empty(
-        f"**No turn `{turn_id}` is stored.** It may have been removed by retention, or its record is still on its way.", DEMO
-    )
-
-
-@st.fragment
-def _reload() -> None:
-    if st.button("Look again", icon=":material/refresh:"):
-        data.forget()
-        st.rerun()
-
-
-def _search() -> None:
-    st.markdown("# Find a turn", anchors=False)
-    st.text_input(
-        "Turn, trace or conversation id",
-        key=url.seed(_NEEDLE, url.get(_NEEDLE)),
-        on_change=url.chosen,
-        args=(_NEEDLE, ""),
-        placeholder="trn_… or the beginning of a turn or trace id",
-        icon=":material/search:",
-        max_chars=200,
-        width=560,
-    )
-    panels.guarded("find", _found, height_px=200)
-
-
-def _found() -> None:
-    needle = url.get(_NEEDLE).strip()
-    if needle and len(needle) < _LEAST_NEEDLE:
-        raise Empty(f"Give at least {_LEAST_NEEDLE} characters.")
-    if needle:
-        rows = data.fetch("find_turns", {"needle": needle, "limit": settings().max_found}).rows
-    else:
-        view = filters.current_view()
-        rows = data.fetch_view("turns", view, {"pick": "broken", "limit": settings().max_found}).rows
-        st.caption(f"Or open one of the turns that broke in the {view.label}:" if rows else "")
-    if needle and not rows:
-        raise Empty(f"**Nothing fits `{needle}`.** A turn id begins with `trn_`, a trace id has 32 hexadecimal digits.", DEMO)
-    opened = (
-        linked_html(markup.turn_table(rows, tz=filters.zone(), now=filters.now(), kept=filters.kept()), key="found")
-        if rows
-        else None
-    )
-    if needle and len(rows) == 1 and needle in (rows[0]["turn_id"], rows[0].get("trace_id")):
-        opened = rows[0]["turn_id"]
-    if opened:
-        nav.open_turn(opened, filters.kept())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -71,6 +72,8 @@ class Stack:
     collector: Program
     dashboard: Program
     turns: list[SyntheticTurn] = field(default_factory=list)
+    made_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """What its turns end at."""
 
 
 def start(folder: Path, *, port: int = 0, **environment: str) -> Stack:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,6 +42,20 @@ def test_a_decoder_that_is_killed_costs_one_answer(program):
     assert program.post("traces", body).status_code == 200
     assert program.rows("select count(*), count(distinct span_id) from spans") == [[2 * LARGE + 5, 2 * LARGE + 5]]
     assert "lastword_decoders_ended 1.0" in program.metrics()
+
+
+def test_large_bodies_do_not_wait_for_one_that_takes_seconds(program):
+    """Millions of empty parts are decoded for seconds: what comes meanwhile is stored before that is answered, by a second process, which ends."""
+    slow = b"\x0a\x00" * 4_000_000
+    with ThreadPoolExecutor(1) as sender:
+        answer = sender.submit(program.post, "traces", slow)
+        wait_for(lambda: decoders(program), 10, "it is decoded")
+        assert program.post("traces", spans(LARGE).SerializeToString()).status_code == 200
+        early = not answer.done()
+        assert answer.result().status_code == 200
+    assert early
+    assert program.post("traces", spans(LARGE).SerializeToString()).status_code == 200
+    assert len(decoders(program)) == 1
 
 
 @pytest.mark.parametrize("kill", [True, False])

@@ -13,8 +13,8 @@ from tests.integration.collector.process import Program
 from tests.support.otlp import accepted, ended, log_request, span_ids, spans
 from tests.support.product import wait_for
 
-ROUNDS = int(os.environ.get("LASTWORD_TEST_KILLS", "3"))
-"""Kills. The full test has 20: `LASTWORD_TEST_KILLS=20 .venv/bin/pytest tests/integration/collector/test_kill.py`."""
+ROUNDS = int(os.environ.get("LASTWORD_TEST_KILLS", "20"))
+"""Kills."""
 SENDERS = 3
 SPANS_A_ROUND = 2000
 

@@ -174,6 +174,18 @@ def test_lake_out_of_reach_stops_nothing_and_tells_no_password(tmp_path, caplog)
     assert "tried again" in caplog.text
 
 
+def test_file_without_rows_is_not_added_again_and_again(tmp_path, dsn):
+    """Spans without a root make an empty file of roots; a round that finds nothing new changes nothing."""
+    client, parts = one(tmp_path, dsn)
+    with client:
+        post(client, "traces", spans(5))
+        parts.publisher.round()
+        assert 0 in [segment.rows for segment, _ in parts.store.segments()]
+        wait_for(lambda: parts.lake.round() and parts.lake.state.files, 60, "a round")
+        again = parts.lake._lake.register(parts.lake._wanted())
+    assert (again.added, again.removed) == (0, 0)
+
+
 def lastword(dsn, folder, *arguments):
     """What a command says, and its status."""
     environment = {**os.environ, "LASTWORD_COLLECTOR_LAKE_DSN": dsn, "LASTWORD_DATA_DIR": str(folder)}

@@ -109,6 +109,16 @@ def test_number_out_of_range_harms_nobody(collector):
     assert collector.rows("select turn_id from turns") == [["t1"]]
 
 
+@pytest.mark.parametrize("depth", [1100, 100_000])
+def test_record_that_is_nested_very_deeply_harms_nobody(collector, depth):
+    """It is rejected alone, like any other that cannot be read."""
+    name, body = ended("t2")
+    deep = _text(body)[:-1] + ',"novel":' + "[" * depth + "]" * depth + "}"
+    answer = ExportLogsServiceResponse.FromString(collector.send("logs", log_request((name, deep), ended("t1"))).content)
+    assert answer.partial_success.rejected_log_records == 1
+    assert collector.rows("select turn_id from turns") == [["t1"]]
+
+
 def _text(body):
     from lastword.wire import encode_json
 

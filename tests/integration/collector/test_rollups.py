@@ -17,7 +17,7 @@ END = datetime(2026, 11, 24, 12, tzinfo=UTC)
 VIEW = custom_view(END - timedelta(hours=8), END)
 NEAR = 0.0443
 """Half an eighth of an octave: how far the middle of a bucket lies from what is in it."""
-STEPS = ("turn_steps", "stage_steps", "tool_steps", "source_steps")
+STEPS = ("turn_steps", "stage_steps", "tool_steps", "source_steps", "turn_roots")
 VALUES = {**VIEW.params(), "since": VIEW.start.isoformat(), "limit": 1000, "stage": "model_wait_ms"}
 ROLLED = sorted(name for name in queries.names() if queries.chosen(name, VALUES) != name and name not in queries.RANKED)
 FILTERS = ({}, {"route": "knowledge"}, {"tier": "fast", "status": "success"}, {"status": "abandoned"}, {"route": "(none)"})
@@ -71,6 +71,15 @@ def test_rollups_say_what_turns_say(loaded, name, filters):
                 assert theirs == pytest.approx(mine)
 
 
+def test_every_turn_whose_root_span_came_is_among_the_roots(loaded):
+    """Once, in the five minutes in which the span started, whether it is published or has just landed; another span of a turn is none."""
+    roots = loaded.rows("select step, turn_id from turn_roots order by all")
+    assert roots == loaded.rows(
+        "select time_bucket(interval 5 minutes, started_at), turn_id from spans where name = 'turn' and turn_id is not null order by all"
+    )
+    assert 1000 < len(roots) == len({turn_id for _, turn_id in roots})
+
+
 def test_quantiles_lie_within_a_bucket(loaded):
     """A quantile is at most 4.4% off the turn that has this rank, for every stage and both periods."""
     rolled = {(row["period"], row["stage"]): row for row in ask(loaded, "rolled/stages", VALUES)}
@@ -111,6 +120,7 @@ def test_store_from_before_gets_the_rollups_that_it_lacks(tmp_path):
             "stage_steps": collector.rows("select sum(n), sum(ms) from stage_steps"),
             "tool_steps": collector.rows("select sum(n) from tool_steps"),
             "source_steps": collector.rows("select kind, sum(n), sum(turns) from source_steps group by all order by 1"),
+            "turn_roots": collector.rows("select turn_id, step from turn_roots order by all"),
         }
 
     for collector in sent(tmp_path, 150):

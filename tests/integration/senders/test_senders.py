@@ -99,12 +99,16 @@ def test_instrumented_client_of_a_model_arrives_whole(python, collector, model, 
 
 
 def test_logfire_arrives_whole_with_its_pending_spans_apart(python, collector, model):
-    """As it sends to its own backend: the placeholder of a span that was open at a flush is stored, and counted nowhere."""
+    """As it sends to its own backend: the placeholder of a span that was open at a flush is stored, and counted nowhere.
+
+    On a slow machine the call of the model may be open at a flush of its own, and has a placeholder then, too.
+    """
     told, _ = run([python, PROGRAMS / "ask_model.py", "logfire", collector.url, model.url])
     trace_id = arrived(collector, told)
     root = told["spans"][-1]
-    pending = collector.rows(f"select name, parent_span_id from store.spans where trace_id = '{trace_id}' and pending")
-    assert pending == [["ask", root["span_id"]]]
+    pending = collector.rows(f"select parent_span_id from store.spans where trace_id = '{trace_id}' and pending")
+    assert [root["span_id"]] in pending
+    assert {span_id for (span_id,) in pending} <= {span["span_id"] for span in told["spans"]}
     assert turn(collector, trace_id) == [["claude-fake", "c1", 16, 7, "logfire", "spans"]]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -100,6 +101,28 @@ def test_a_process_that_does_nothing_is_ended(decoders, monkeypatch):
         decoders.decode(body)
     monkeypatch.undo()
     assert decoders.decode(body)[1].num_rows == 24_000
+
+
+def test_a_body_that_takes_long_does_not_hold_up_the_others(decoders, monkeypatch):
+    """While one has the process, the others share one more, which is ended when neither has work."""
+    monkeypatch.setattr(decoding, "HELD_UP_S", 0.05)
+    body = spans(2).SerializeToString()
+    decoders.decode(body)
+    first = pid_of(decoders)
+    held = decoders._take()  # as whoever sends something that takes for ever
+    assert decoders.decode(body)[1].num_rows == 2
+    second = pid_of(decoders)
+    assert decoders.decode(body)[1].num_rows == 2
+    assert (pid_of(decoders), second != first) == (second, True)
+    decoders._give_back(held)
+    assert children() == {second}
+    assert decoders.decode(body)[1].num_rows == 2
+    assert (children(), decoders.ended) == ({second}, 0)
+
+
+def children():
+    """The processes that this thread has started and that have not ended."""
+    return set(map(int, Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text(encoding="ascii").split()))
 
 
 def test_close_ends_the_process():

@@ -11,13 +11,15 @@ CREATE TABLE turns (
     reason VARCHAR, finish_reason VARCHAR, error_code VARCHAR, error_message VARCHAR, retryable BOOLEAN, attempts INTEGER,
     degraded BOOLEAN, fallback BOOLEAN, recovered BOOLEAN, input_tokens BIGINT, output_tokens BIGINT, cache_read_tokens BIGINT,
     cache_write_tokens BIGINT, usage_complete BOOLEAN, sources VARCHAR[], sources_count INTEGER, tools_used VARCHAR[],
-    tools_with_results VARCHAR[], tool_calls_count INTEGER, tools_with_results_count INTEGER, chunk_count INTEGER,
+    tools_with_results VARCHAR[], tool_calls_count INTEGER, tools_with_results_count INTEGER,
+    attempt_details STRUCT(n INTEGER)[], tool_calls STRUCT(name VARCHAR)[], source_details STRUCT(url VARCHAR)[], chunk_count INTEGER,
     answer_chars INTEGER, answer_matches_stream BOOLEAN, auth_ms BIGINT, precheck_ms BIGINT, conversation_context_ms BIGINT,
     route_ms BIGINT, retrieval_ms BIGINT, agent_setup_ms BIGINT, model_wait_ms BIGINT, stream_ms BIGINT, post_process_ms BIGINT,
     finalize_ms BIGINT, first_token_ms BIGINT, total_ms BIGINT, deadline_ms BIGINT, service_name VARCHAR, service_version VARCHAR,
     service_instance VARCHAR, contract VARCHAR, record VARCHAR, broken BOOLEAN, client_left BOOLEAN
 );
 CREATE TABLE turn_steps (step TIMESTAMPTZ, n BIGINT);
+CREATE TABLE turn_roots (step TIMESTAMPTZ, turn_id VARCHAR);
 CREATE TABLE open_turns (turn_id VARCHAR, trace_id VARCHAR, started_at TIMESTAMPTZ, deadline_ms BIGINT);
 CREATE TABLE turn_tools (
     turn_id VARCHAR, ended_at TIMESTAMPTZ, route VARCHAR, n INTEGER, name VARCHAR, outcome VARCHAR, duration_ms BIGINT

@@ -38,7 +38,7 @@ def test_stored_text_never_becomes_markup() -> None:
         ),
         markup.table([{NASTY: NASTY}]),
         markup.timeline([(NASTY, NASTY, NASTY, "error")]),
-        markup.source_cards([{"n": 1, "url": NASTY, "title": NASTY, "publisher": NASTY, "origins": [NASTY], "score": None}]),
+        markup.source_cards([{"url": NASTY, "title": NASTY, "publisher": NASTY, "origins": [NASTY], "score": None}]),
         markup.agreement([(NASTY, NASTY, NASTY, NASTY, NASTY, "good")]),
         markup.tool_table([(NASTY, NASTY, NASTY, "good", NASTY)]),
         markup.turn_head(NASTY, []),
@@ -54,7 +54,7 @@ def test_stored_text_never_becomes_markup() -> None:
 
 def test_only_web_addresses_become_links() -> None:
     """A stored URL of another scheme is shown and cannot be followed."""
-    card = {"n": 1, "title": "T", "publisher": None, "origins": None, "score": 0.5}
+    card = {"title": "T", "publisher": None, "origins": None, "score": 0.5}
     assert "<a " in markup.source_cards([{**card, "url": "https://a.example/x"}])
     assert "<a " not in markup.source_cards([{**card, "url": "javascript:alert(1)"}])
 

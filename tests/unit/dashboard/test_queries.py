@@ -317,10 +317,12 @@ def test_gaps_count_what_is_missing(surface: duckdb.DuckDBPyConnection) -> None:
     add_turn(surface, "3", 1, origin="record", terminal="abandoned")
     add_turn(surface, "4", 1, origin="spans")
     at = (START + timedelta(minutes=1)).isoformat()
-    surface.execute(
-        "INSERT INTO spans (name, turn_id, started_at, ended_at) VALUES ('turn', '1', ?::TIMESTAMPTZ, ?::TIMESTAMPTZ)", [at, at]
-    )
-    assert run(surface, "gaps") == [{"turns": 4, "lost": 1, "recovered": 1, "of_spans": 1, "without_trace": 1, "open_now": 0}]
+    surface.execute("INSERT INTO turn_roots VALUES (?::TIMESTAMPTZ, '1')", [at])
+    # A step that holds what began an hour before the window, and begins before that.
+    early = (START - timedelta(minutes=64)).isoformat()
+    add_turn(surface, "5", 1, origin="record")
+    surface.execute("INSERT INTO turn_roots VALUES (?::TIMESTAMPTZ, '5')", [early])
+    assert run(surface, "gaps") == [{"turns": 5, "lost": 1, "recovered": 1, "of_spans": 1, "without_trace": 1, "open_now": 0}]
 
 
 def add_alert(

@@ -158,12 +158,17 @@ def sql_columns() -> str:
         with store.reading() as reader:
             for name in TABLES_TEXT:
                 columns = reader.execute(f"DESCRIBE {name}").fetchall()
-                rows = [[f"`{column}`", kind.lower(), column_text(name, column)] for column, kind, *_ in columns]
+                rows = [[f"`{column}`", _kind(kind), column_text(name, column)] for column, kind, *_ in columns]
                 parts.append(
                     f"<details><summary><code>{name}</code></summary>\n\n{table(['column', 'type', 'what it is'], rows)}\n</details>\n"
                 )
         store.close()
     return "\n".join(parts)
+
+
+def _kind(kind: str) -> str:
+    """A type in small letters; the names of a struct's fields stay as they are."""
+    return re.sub(r"\b[A-Z]+\b", lambda word: word[0].lower(), kind)
 
 
 def aliases() -> str:

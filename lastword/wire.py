@@ -24,7 +24,8 @@ MEDIA_TYPE = "text/event-stream"
 _ENCODER = msgspec.json.Encoder()
 _KNOWN = msgspec.json.Decoder(Ack | Chunk | Done | Error)
 _EXT = msgspec.json.Decoder(dict[str, object])
-_KNOWN_TYPES = frozenset({"ack", "chunk", "done", "error"})
+_TAGS = {kind: kind.__struct_config__.tag for kind in (Ack, Chunk, Done, Error)}
+_KNOWN_TYPES = frozenset(_TAGS.values())
 # Line separators for some readers (JavaScript before 2019, str.splitlines): escaped, which JSON allows anywhere in a string.
 _ESCAPES = ((b"\xc2\x85", b"\\u0085"), (b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 
@@ -57,9 +58,8 @@ def encode_json(value: object) -> bytes:
 
 def encode_event(event: Known) -> bytes:
     """The frame of an event."""
-    kind = type(event).__struct_config__.tag
-    head = f"event: {kind}\nid: {frame_id(event.turn_id, event.seq)}\ndata: ".encode()
-    return head + encode_json(event) + b"\n\n"
+    head = f"event: {_TAGS[type(event)]}\nid: {frame_id(event.turn_id, event.seq)}\ndata: ".encode()
+    return b"%b%b\n\n" % (head, encode_json(event))
 
 
 def decode_event(frame: Frame) -> AnyEvent:

@@ -43,6 +43,7 @@ from service.routes import DEFAULT_FILE, load_routes
 from service.run.deps import Deps
 from service.service import Neighbours, TurnService
 from service.settings import ServiceSettings
+from service.store.ahead import AheadFile
 from service.store.bus import Bus
 from service.store.engine import migrate, open_engine
 from service.store.instances import InstanceStore
@@ -80,7 +81,9 @@ class Parts:
         bus = Bus(engine)
         self.callers = _callers(settings, KeyBook(engine), clock)
         self.writer = GroupWriter(engine, bus.tell_turns)
-        self.store = TurnStore(engine, self.writer, bus.tell_turns)
+        self.ahead = AheadFile(engine)
+        self.ahead.open()
+        self.store = TurnStore(engine, self.writer, bus.tell_turns, self.ahead)
         instances = InstanceStore(engine, self.writer, bus, info.instance)
         self.index = KnowledgeIndex(settings.index_path, settings.docs_url)
         self.telemetry = Telemetry(
@@ -126,6 +129,7 @@ class Parts:
             instances,
             Retention(log_s=settings.log_retention_s, turn_s=settings.turn_retention_s),
             recover=self._recover,
+            leased=self.ahead.lease,
             cancel=self.service.cancel_here,
         )
         self.corpus = settings.corpus_path
@@ -140,9 +144,11 @@ class Parts:
 
     def _recover(self, turn_ids: list[str]) -> int:
         settings = self.service.deps.settings
+        self.ahead.open()  # it may have been that of the process that is gone
         closed = recover(
             self.store,
             turn_ids,
+            kept=self.ahead.read(),
             info=self.service.deps.info,
             now=as_datetime(self.service.deps.clock.wall_ns()),
             max_content_chars=settings.max_content_chars if settings.capture_content else 0,

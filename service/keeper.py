@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -31,8 +32,16 @@ class Retention(Struct, frozen=True, kw_only=True):
     turn_s: float
 
 
+class Leased(Protocol):
+    """Who wants to know for how long nobody else closes our turns, and whether there is nobody else."""
+
+    def __call__(self, seconds: float, *, alone: bool) -> None:
+        """The lease runs for so many seconds from now."""
+        ...
+
+
 class Keeper:
-    """The thread. `recover` closes turns; `cancel` stops one of ours."""
+    """The thread. `recover` closes turns; `leased` hears for how long nobody else closes ours, and whether there is nobody else; `cancel` stops one of them."""
 
     def __init__(
         self,
@@ -40,16 +49,18 @@ class Keeper:
         retention: Retention,
         *,
         recover: Callable[[list[str]], int],
+        leased: Leased,
         cancel: Callable[[str], None],
     ) -> None:
         self._instances = instances
         self._retention = retention
         self._recover = recover
+        self._leased = leased
         self._cancel = cancel
         self._closing = threading.Event()
         self._expired_at = 0.0
         self.recovered = 0
-        instances.renew(LEASE_S)  # before the first turn: nobody may take it for an orphan
+        self._renew()  # before the first turn: nobody may take it for an orphan
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
     def start(self) -> None:
@@ -65,7 +76,7 @@ class Keeper:
             self._closing.wait(RENEW_S)
 
     def _round(self) -> None:
-        self._instances.renew(LEASE_S)
+        self._renew()
         orphans = self._instances.orphans()
         if orphans:
             self.recovered += self._recover(orphans)
@@ -77,6 +88,11 @@ class Keeper:
             self._repeat(lambda: self._instances.expire_logs(self._retention.log_s))
             self._repeat(lambda: self._instances.expire_turns(self._retention.turn_s))
 
+    def _renew(self) -> None:
+        asked_at = time.monotonic()
+        others = self._instances.renew(LEASE_S)
+        self._leased(LEASE_S - (time.monotonic() - asked_at), alone=not others)
+
     def _repeat(self, expire: Callable[[], int]) -> None:
         for _ in range(MAX_ROUNDS):
             if not expire() or self._closing.is_set():
@@ -87,6 +103,7 @@ class Keeper:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(LEASE_S)
+        self._leased(0, alone=False)
         try:
             self._instances.leave()
         except Exception:  # the lease runs out by itself

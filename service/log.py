@@ -2,7 +2,7 @@
 
 The log owns the frames of one turn, as bytes, in order. The worker's thread appends and never waits for anybody; each connection is a
 cursor with a wake-up in its own event loop. However many frames come, at most one wake-up a cursor is in flight. A frame is shown once it is
-published, which is when it is stored: what a viewer has seen, a crash cannot take back. Bounded in bytes. The first terminal wins; nothing can be
+stored, or kept where a crash leaves it: what a viewer has seen, a crash cannot take back. Bounded in bytes. The first terminal wins; nothing can be
 appended behind it.
 """
 
@@ -21,7 +21,10 @@ MAX_READ_BYTES = 64 * 1024
 """How much a cursor hands out at a time, in bytes (more only where one frame is larger)."""
 
 
-_OPEN = (Ack, Chunk)  # a union would be built anew for every chunk
+_ACK_SEQ = 1
+_RUNG_AT_ONCE = 4
+"""Cursors that are woken in one turn of the event loop: what a person waits for need not wait for all of them."""
+_OPEN = (Chunk, Ack)  # a union would be built anew for every chunk; what is exactly the first costs least
 
 
 class LogFull(Exception):
@@ -54,7 +57,8 @@ class TurnLog:
         self._lock = threading.Lock()
         self._frames: list[bytes] = []
         self._bytes = 0
-        self._published = 0
+        self._stored = 0
+        self._published = 0  # what viewers can read: stored, or kept until it is
         self._told = False  # whether `on_append` knows of everything that is not stored
         self._terminal: Done | Error | None = None
         self._sealed = False
@@ -70,6 +74,16 @@ class TurnLog:
     def shown_seq(self) -> int:
         """The sequence number of the newest frame that viewers can read."""
         return self._published
+
+    @property
+    def stored_seq(self) -> int:
+        """The sequence number of the newest frame that is stored."""
+        return self._stored
+
+    @property
+    def silent(self) -> bool:
+        """Whether viewers have seen no text of the turn yet."""
+        return self._published <= _ACK_SEQ
 
     @property
     def terminal(self) -> Done | Error | None:
@@ -141,7 +155,18 @@ class TurnLog:
             self._sealed = True
 
     def unsaved(self) -> Unsaved | None:
-        """What waits to be stored and published; None where nothing does."""
+        """What waits to be stored and published; None where nothing does. Of a log that ended without a terminal it is what viewers have seen: a recovery follows it."""
+        with self._lock:
+            self._told = False
+            if self._terminal is not None or (self._sealed and not self._closed):
+                return None
+            end = self._published if self._closed else len(self._frames)
+            if end <= self._stored:
+                return None
+            return Unsaved(self._stored + 1, end, b"".join(self._frames[self._stored : end]))
+
+    def unshown(self) -> Unsaved | None:
+        """What viewers cannot read yet; None where they can read all."""
         with self._lock:
             self._told = False
             waiting = self._frames[self._published :]
@@ -156,17 +181,29 @@ class TurnLog:
     def mark_published(self, seq: int) -> list[Cursor]:
         """Shows the frames up to a sequence number; the cursors that are to be woken, by the caller."""
         with self._lock:
+            self._stored = max(self._stored, seq)
             return self._publish(seq)
+
+    def show(self, seq: int) -> None:
+        """Shows the frames up to a sequence number: they are kept where a crash leaves them, and will be stored."""
+        with self._lock:
+            sleepers = self._publish(seq)
+        _wake(sleepers)
 
     def close(self) -> None:
         """Ends the log without a terminal: the turn was rejected before `ack`, or another instance has closed it. Nothing will come."""
         with self._lock:
+            unsaved = not self._closed and self._stored < self._published
             self._closed = True
             sleepers = self._publish(self._published)
         _wake(sleepers)
+        if unsaved and self._on_append is not None:
+            self._on_append(self)
 
     def _publish(self, seq: int) -> list[Cursor]:
-        """Under the lock: the cursors that are to be woken."""
+        """Under the lock: the cursors that are to be woken, where there is something to wake them for."""
+        if seq <= self._published and not self._closed:
+            return []
         self._published = max(self._published, seq)
         return [cursor for cursor in self._cursors if cursor.mark_notified()]
 
@@ -220,8 +257,11 @@ def _wake(cursors: list[Cursor]) -> None:
 
 
 def _ring(cursors: list[Cursor]) -> None:
-    for cursor in cursors:
+    for cursor in cursors[:_RUNG_AT_ONCE]:
         cursor.ring()
+    rest = cursors[_RUNG_AT_ONCE:]
+    if rest:
+        rest[0].loop.call_soon(_ring, rest)
 
 
 class Cursor:
@@ -232,6 +272,9 @@ class Cursor:
         self.loop = loop
         self._ready = False
         self._sleeper: asyncio.Future[None] | None = None
+        self._until = 0.0  # by the loop's clock: how long it sleeps
+        self._rings_at = 0.0  # and when the timer rings, perhaps sooner: it may have been set for an earlier sleep
+        self._timer: asyncio.TimerHandle | None = None
         self._notified = False
         self.seq = after
 
@@ -264,17 +307,38 @@ class Cursor:
             await self._sleep(until)
 
     async def _sleep(self, until: float) -> None:
-        """Waits for `ring`. A plain future and a timer: `asyncio.wait_for` would make a task for every piece of text."""
+        """Waits for `ring`. One timer that rings now and then: one for each piece of text would cost more than the piece."""
         if self._ready:
             return
+        self._until = until
+        if self._timer is not None and until < self._rings_at:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._set_timer()
         self._sleeper = self.loop.create_future()
-        timer = self.loop.call_at(until, self.ring)
         try:
             await self._sleeper
         finally:
-            timer.cancel()
             self._sleeper = None
+
+    def _look(self) -> None:
+        """The timer has rung: it may be that of an earlier sleep."""
+        self._timer = None
+        if self._sleeper is None:
+            return
+        if self.loop.time() >= self._until:
+            self.ring()
+        else:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        self._rings_at = self._until
+        self._timer = self.loop.call_at(self._until, self._look)
 
     def close(self) -> None:
         """Leaves the log."""
         self._log.forget(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 
 from lastword.events import (
@@ -31,19 +32,22 @@ from service.store.store import TurnStore
 
 logger = logging.getLogger(__name__)
 
+Kept = Mapping[str, Mapping[int, bytes]]
 _UNKNOWN_USAGE = Usage(complete=False)
 MESSAGE = "The service stopped while it worked on the answer. Please ask again."
 
 
-def recover(store: TurnStore, turn_ids: list[str], *, info: ServiceInfo, now: datetime, max_content_chars: int = 0) -> int:
-    """Closes these turns; how many were still open. `max_content_chars` above 0 captures content, cut at that length.
+def recover(
+    store: TurnStore, turn_ids: list[str], *, kept: Kept, info: ServiceInfo, now: datetime, max_content_chars: int = 0
+) -> int:
+    """Closes these turns; how many were still open. `kept` are frames that were shown and perhaps not stored, by turn and sequence number. `max_content_chars` above 0 captures content, cut at that length.
 
     Raises:
         SQLAlchemyError: the database could not be used.
     """
     closed = 0
     for turn_id in turn_ids:
-        if store.recover_turn(turn_id, lambda turn: closing_of(turn, info, now, max_content_chars)):
+        if store.recover_turn(turn_id, kept.get(turn_id, {}), lambda turn: closing_of(turn, info, now, max_content_chars)):
             logger.warning("%s was left open by a process that is gone: closed as recovered", turn_id)
             closed += 1
     return closed

@@ -54,7 +54,8 @@ class Watchdog:
         watch = Watch(due_ns, callback)
         with self._changed:
             heapq.heappush(self._heap, (due_ns, next(self._order), watch))
-            self._changed.notify()
+            if self._heap[0][2] is watch:  # else the thread wakes sooner anyway, and a turn's text need not wait behind it
+                self._changed.notify()
         return watch
 
     def close(self) -> None:

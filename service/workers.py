@@ -1,6 +1,7 @@
-"""The bounded set of worker threads: one dedicated thread a turn, never the default executor.
+"""The bounded set of worker threads: a turn has one for itself while it runs, never the default executor.
 
-Owns the count and the threads. Admission never waits: where the set is full the caller answers 503.
+Owns the count and the threads. Admission never waits: where the set is full the caller answers 503; and where a thread has to be started, another thread
+waits for it to run, for the caller is an event loop with a hundred streams. A thread whose turn has ended takes the next one that comes, or ends.
 """
 
 from __future__ import annotations
@@ -8,9 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
+
+IDLE_S = 0.5
+"""How long a thread waits for its next turn. The contract lets no thread outlive its turn by more than a second."""
+RETRY_S = 0.1
+"""Before a thread that the system refused is asked for again."""
 
 
 class WorkerPool:
@@ -18,40 +25,80 @@ class WorkerPool:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self._changed = threading.Condition()
-        self._active: set[threading.Thread] = set()
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)  # something waits for a thread that idles
+        self._need = threading.Condition(lock)  # something waits and no thread idles
+        self._ended = threading.Condition(lock)
+        self._waiting: deque[tuple[Callable[[], None], str]] = deque()
+        self._active = 0
+        self._threads = 0  # that run, idle or are being started
         self._closed = False
+        threading.Thread(target=self._hire, name="hire", daemon=True).start()
 
     @property
     def active(self) -> int:
         """Workers that are running."""
-        return len(self._active)
+        return self._active
 
     def try_start(self, work: Callable[[], None], name: str) -> bool:
-        """Starts the work in a thread of its own; false where the set is full or closed."""
-        thread = threading.Thread(target=self._run, args=(work,), name=name, daemon=True)
-        with self._changed:
-            if self._closed or len(self._active) >= self.capacity:
+        """Has the work done in a thread of its own; false where the set is full or closed."""
+        with self._work:
+            if self._closed or self._active >= self.capacity:
                 return False
-            self._active.add(thread)
-        thread.start()
+            self._active += 1
+            self._waiting.append((work, name))
+            (self._need if self._threads < self._active else self._work).notify()
         return True
 
-    def _run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except Exception:  # the boundary of a worker thread: the turn's own boundary stands inside `work`
-            logger.exception("a worker ended with an unexpected error")
-        finally:
-            with self._changed:
-                self._active.discard(threading.current_thread())
-                self._changed.notify_all()
+    def _hire(self) -> None:
+        """Starts threads: as many as there is work."""
+        while True:
+            with self._need:
+                while self._threads >= self._active:
+                    if self._closed:
+                        return
+                    self._need.wait()
+                self._threads += 1
+            try:
+                threading.Thread(target=self._serve, daemon=True).start()
+            except RuntimeError:
+                logger.exception("no thread could be started; a turn waits")
+                with self._need:
+                    self._threads -= 1
+                time.sleep(RETRY_S)
+
+    def _serve(self) -> None:
+        while (next_one := self._next()) is not None:
+            work, threading.current_thread().name = next_one
+            try:
+                work()
+            except BaseException:  # the boundary of the thread, which goes on
+                logger.exception("a worker ended with an unexpected error")
+            finally:
+                del work, next_one  # a thread that idles holds no turn
+                with self._ended:
+                    self._active -= 1
+                    self._ended.notify_all()
+
+    def _next(self) -> tuple[Callable[[], None], str] | None:
+        """What a thread does next; None where it is to end."""
+        until = time.monotonic() + IDLE_S
+        with self._work:
+            while not self._waiting:
+                left = until - time.monotonic()
+                if left <= 0 or self._closed:
+                    self._threads -= 1
+                    return None
+                self._work.wait(left)
+            return self._waiting.popleft()
 
     def close(self, timeout_s: float) -> int:
         """Admits nobody any more and waits for the workers; the number that still run after `timeout_s`."""
         end = time.monotonic() + timeout_s
-        with self._changed:
+        with self._ended:
             self._closed = True
+            self._work.notify_all()
+            self._need.notify()
             while self._active and (left := end - time.monotonic()) > 0:
-                self._changed.wait(left)
-            return len(self._active)
+                self._ended.wait(left)
+            return self._active

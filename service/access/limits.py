@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import case, select
+from sqlalchemy import Connection, case, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
 from service.access.grants import Grant
 from service.access.usage import tokens_of_day
@@ -31,33 +30,33 @@ class OverLimit(Exception):
         self.retry_after_s = retry_after_s
 
 
-def take_turn(session: Session, grant: Grant, now_ns: int) -> None:
+def take_turn(connection: Connection, grant: Grant, now_ns: int) -> None:
     """Takes one turn out of the caller's limits. `now_ns` counts from 1970, UTC.
 
     Raises:
         OverLimit: the quota of the day or the bucket is empty; roll the transaction back.
     """
     if (quota := grant.limits.tokens_per_day) is not None:
-        _check_quota(session, grant.caller, quota, now_ns)
+        _check_quota(connection, grant.caller, quota, now_ns)
     if (rate := grant.limits.turns_per_minute) is not None:
-        _take_from_bucket(session, grant.caller, rate, now_ns)
+        _take_from_bucket(connection, grant.caller, rate, now_ns)
 
 
-def _check_quota(session: Session, caller: str, quota: int, now_ns: int) -> None:
+def _check_quota(connection: Connection, caller: str, quota: int, now_ns: int) -> None:
     now = datetime.fromtimestamp(now_ns / _NS_PER_S, UTC)
-    if tokens_of_day(session, caller, now.date()) < quota:
+    if tokens_of_day(connection, caller, now.date()) < quota:
         return
     midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
     wait_s = max(1, -(-(midnight - now) // timedelta(seconds=1)))
     raise OverLimit(f"The {quota} tokens of this day (UTC) are used up.", wait_s)
 
 
-def _take_from_bucket(session: Session, caller: str, rate: int, now_ns: int) -> None:
+def _take_from_bucket(connection: Connection, caller: str, rate: int, now_ns: int) -> None:
     step = _NS_PER_MINUTE // rate
     room = rate * step  # a whole minute's turns may come at once; then one every `step`
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     begin = case((CallerBucketRow.full_at_ns > now_ns, CallerBucketRow.full_at_ns), else_=now_ns)
-    taken = session.scalar(
+    taken = connection.scalar(
         insert(CallerBucketRow)
         .values(caller=caller, full_at_ns=now_ns + step)
         .on_conflict_do_update(
@@ -67,6 +66,6 @@ def _take_from_bucket(session: Session, caller: str, rate: int, now_ns: int) -> 
     )
     if taken is not None:
         return
-    full_at_ns = session.scalar(select(CallerBucketRow.full_at_ns).where(CallerBucketRow.caller == caller)) or now_ns
+    full_at_ns = connection.scalar(select(CallerBucketRow.full_at_ns).where(CallerBucketRow.caller == caller)) or now_ns
     wait_ns = max(full_at_ns, now_ns) + step - room - now_ns
     raise OverLimit(f"This key may begin {rate} turns a minute.", max(1, -(-wait_ns // _NS_PER_S)))

@@ -10,8 +10,7 @@ import secrets
 from datetime import date, datetime
 
 from msgspec import Struct
-from sqlalchemy import Engine, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Engine, func, select
 
 from lastword.events import Usage
 from service.store.engine import READ_ONLY
@@ -32,8 +31,8 @@ class DayUsage(Struct, frozen=True, kw_only=True):
     output_tokens: int
 
 
-def add_usage(session: Session, caller: str, ended_at: datetime, usage: Usage, *, shard: str = _SHARD) -> None:
-    """Counts one turn that was acknowledged and has ended, in the session's transaction."""
+def add_usage(connection: Connection, caller: str, ended_at: datetime, usage: Usage, *, shard: str = _SHARD) -> None:
+    """Counts one turn that was acknowledged and has ended, in the connection's transaction."""
     row = {
         "caller": caller,
         "day": ended_at.date(),
@@ -42,13 +41,13 @@ def add_usage(session: Session, caller: str, ended_at: datetime, usage: Usage, *
         "input_tokens": usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens,
         "output_tokens": usage.output_tokens,
     }
-    session.connection().execute(ADD_USAGE[session.get_bind().dialect.name], row)
+    connection.execute(ADD_USAGE[connection.dialect.name], row)
 
 
-def tokens_of_day(session: Session, caller: str, day: date) -> int:
+def tokens_of_day(connection: Connection, caller: str, day: date) -> int:
     """Tokens in and out of a caller's turns that ended on a day."""
     total = func.sum(CallerUsageRow.input_tokens + CallerUsageRow.output_tokens)
-    return int(session.scalar(select(total).where(CallerUsageRow.caller == caller, CallerUsageRow.day == day)) or 0)
+    return int(connection.scalar(select(total).where(CallerUsageRow.caller == caller, CallerUsageRow.day == day)) or 0)
 
 
 def usage_by_day(engine: Engine, *, since: date, caller: str | None = None) -> list[DayUsage]:
@@ -67,8 +66,8 @@ def usage_by_day(engine: Engine, *, since: date, caller: str | None = None) -> l
         .order_by(CallerUsageRow.day.desc(), CallerUsageRow.caller)
         .limit(MAX_USAGE_ROWS)
     )
-    with Session(engine.execution_options(**READ_ONLY)) as session:
+    with engine.execution_options(**READ_ONLY).connect() as connection:
         return [
             DayUsage(day=day, caller=who, turns=int(turns), input_tokens=int(put_in), output_tokens=int(out))
-            for day, who, turns, put_in, out in session.execute(query)
+            for day, who, turns, put_in, out in connection.execute(query)
         ]

@@ -85,41 +85,40 @@ class _Progress:
     """Watches that content keeps coming: first for the first visible chunk, then for stalls. Pings do not count."""
 
     def __init__(self, turn: Turn, deps: Deps) -> None:
-        self._turn = turn
-        self._deps = deps
+        self._control = turn.control
+        self._watchdog = deps.watchdog
+        self._now_ns = deps.clock.mono_ns
+        self._stall_ns = turn.chosen_route.stall_timeout_ms * NS_PER_MS
         self._attempt = turn.control.begin_attempt()
         self._streaming = False
+        self._limit_ns = turn.chosen_route.first_token_timeout_ms * NS_PER_MS
         self._watch = self._begin(FailureKind.FIRST_TOKEN_TIMEOUT)
 
     def _begin(self, kind: FailureKind) -> Watch:
-        control, attempt = self._turn.control, self._attempt
-        return self._deps.watchdog.watch(self._due_ns(), lambda: control.interrupt(kind, attempt))
+        control, attempt = self._control, self._attempt
+        return self._watchdog.watch(self._now_ns() + self._limit_ns, lambda: control.interrupt(kind, attempt))
 
     def shown(self) -> None:
         """Text was shown."""
         if not self._streaming:
             self._streaming = True
+            self._limit_ns = self._stall_ns
             self._watch.cancel()
             self._watch = self._begin(FailureKind.STALL_TIMEOUT)
-        self._watch.due_ns = self._due_ns()
+        self._watch.due_ns = self._now_ns() + self._limit_ns
 
     def worked(self) -> None:
         """Content came that is not shown: no stall. The wait for the first text does not get longer by it, for a person sees nothing of it."""
         if self._streaming:
-            self._watch.due_ns = self._due_ns()
+            self._watch.due_ns = self._now_ns() + self._limit_ns
 
     def extend(self, seconds: float) -> None:
         """A tool runs, within a limit of its own: that is no silence of the provider's."""
-        self._watch.due_ns = max(self._watch.due_ns, self._due_ns() + round(seconds * 1e9))
+        self._watch.due_ns = max(self._watch.due_ns, self._now_ns() + self._limit_ns + round(seconds * 1e9))
 
     def close(self) -> None:
         """The try has ended."""
         self._watch.cancel()
-
-    def _due_ns(self) -> int:
-        route = self._turn.chosen_route
-        timeout_ms = route.stall_timeout_ms if self._streaming else route.first_token_timeout_ms
-        return self._deps.clock.mono_ns() + timeout_ms * NS_PER_MS
 
 
 def _converse(turn: Turn, deps: Deps, note: AttemptNote, progress: _Progress) -> Finished:
@@ -210,12 +209,13 @@ def _call_provider(turn: Turn, deps: Deps, note: AttemptNote, transcript: tuple[
 
 def _take(turn: Turn, call: _Call, note: CallNote, event: object, progress: _Progress) -> None:
     """Applies one event of the provider."""
+    if isinstance(event, TextDelta):  # before all others: there are hundreds of it, and a pattern costs more than a look
+        if note.first_chunk_ns is None:
+            note.first_chunk_ns = turn.now_ns()
+        if turn.show(event.text) or turn.machine.visible:
+            progress.shown()
+        return
     match event:
-        case TextDelta(text=text):
-            if note.first_chunk_ns is None:
-                note.first_chunk_ns = turn.now_ns()
-            if turn.show(text) or turn.machine.visible:
-                progress.shown()
         case Working():
             progress.worked()
         case ToolUse():

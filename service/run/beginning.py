@@ -64,7 +64,7 @@ def _precheck(turn: Turn, deps: Deps) -> None:
     route = deps.routes.choose(request.message, turn.route_wish)
     turn.deadline_ms = min(request.deadline_ms or route.deadline_ms, route.deadline_ms)
     now_ns = deps.clock.wall_ns()
-    allow = (lambda session: take_turn(session, turn.grant, now_ns)) if turn.grant.limits.any else None
+    allow = (lambda connection: take_turn(connection, turn.grant, now_ns)) if turn.grant.limits.any else None
     try:
         deps.store.accept_turn(_new_turn(turn, deps), _accepted_record(turn, deps), allow)
     except OverLimit as over:

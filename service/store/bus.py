@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 import psycopg
 from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.orm import Session
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +75,8 @@ class Bus:
             self._thread.join(_LISTEN_S + _RETRY_S)
 
 
-def database_time(session: Session) -> float:
+def database_time(connection: Connection) -> float:
     """Seconds since 1970 by the clock that all instances share: the database's own, or this machine's for a file on it."""
-    if session.get_bind().dialect.name == "sqlite":
+    if connection.dialect.name == "sqlite":
         return time.time()
-    return float(session.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0.0)
+    return float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0.0)

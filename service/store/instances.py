@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Engine, delete, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, Engine, Row, delete, insert, select, update
 
 from service.store.bus import Bus, database_time
 from service.store.engine import READ_ONLY
@@ -53,41 +53,51 @@ class InstanceStore:
         self._place = place_of_process()
         self._process = process_name(os.getpid())
 
-    def renew(self, lease_s: float) -> None:
-        """Lives for this many seconds more, and learns how many others do."""
+    def renew(self, lease_s: float) -> int:
+        """Lives for this many seconds more; how many others do."""
 
-        def job(session: Session) -> int:
-            now = database_time(session)
-            mine = session.get(InstanceRow, self._instance)
-            if mine is None:
-                mine = InstanceRow(instance=self._instance, place=self._place, process=self._process, lease_until=0.0)
-                session.add(mine)
-            mine.lease_until = now + lease_s
-            return len(self._living(session, now)) - (mine.instance in self._living(session, now))
+        def job(connection: Connection) -> int:
+            now = database_time(connection)
+            mine = update(InstanceRow).where(InstanceRow.instance == self._instance)
+            if not connection.execute(mine.values(lease_until=now + lease_s)).rowcount:
+                born = {
+                    "instance": self._instance,
+                    "place": self._place,
+                    "process": self._process,
+                    "lease_until": now + lease_s,
+                }
+                connection.execute(insert(InstanceRow), born)
+            return len(self._living(connection, now) - {self._instance})
 
         self._bus.peers = self._writer.run(job, fast=True)
+        return self._bus.peers
 
     def leave(self) -> None:
         """This instance has ended all its turns."""
-        self._writer.run(lambda session: session.execute(delete(InstanceRow).where(InstanceRow.instance == self._instance)))
+        self._writer.run(
+            lambda connection: connection.execute(delete(InstanceRow).where(InstanceRow.instance == self._instance))
+        )
 
-    def _living(self, session: Session, now: float) -> set[str]:
-        return {row.instance for row in session.scalars(select(InstanceRow)) if row.lease_until > now and not self._died(row)}
+    def _living(self, connection: Connection, now: float) -> set[str]:
+        return {
+            row.instance for row in connection.execute(select(InstanceRow)) if row.lease_until > now and not self._died(row)
+        }
 
-    def _died(self, row: InstanceRow) -> bool:
+    def _died(self, row: Row[Any]) -> bool:
         """Whether a process that we could see is not there."""
         if not self._place or row.place != self._place or not row.process:
             return False
-        return process_name(int(row.process.split()[0])) != row.process
+        process: str = row.process
+        return process_name(int(process.split(maxsplit=1)[0])) != process
 
     def orphans(self) -> list[str]:
         """Open turns whose instance does not live; dead instances without any are forgotten."""
-        with Session(self._reader) as session:
-            now = database_time(session)
-            living = self._living(session, now)
-            known = set(session.scalars(select(InstanceRow.instance)))
+        with self._reader.connect() as connection:
+            now = database_time(connection)
+            living = self._living(connection, now)
+            known = set(connection.scalars(select(InstanceRow.instance)))
             lost = list(
-                session.scalars(
+                connection.scalars(
                     select(TurnRow.turn_id)
                     .where(TurnRow.state == "open", TurnRow.owner.is_(None) | TurnRow.owner.not_in(living | {self._instance}))
                     .order_by(TurnRow.accepted_at)
@@ -97,7 +107,7 @@ class InstanceStore:
         dead = known - living - {self._instance}
         if dead and not lost:
             self._writer.run(
-                lambda session: session.execute(delete(InstanceRow).where(InstanceRow.instance.in_(dead))), fast=True
+                lambda connection: connection.execute(delete(InstanceRow).where(InstanceRow.instance.in_(dead))), fast=True
             )
         return lost
 
@@ -106,24 +116,26 @@ class InstanceStore:
     def ask_to_cancel(self, turn_id: str) -> None:
         """Asks the instance that runs a turn to stop it."""
 
-        def job(session: Session) -> None:
-            session.execute(update(TurnRow).where(TurnRow.turn_id == turn_id, TurnRow.state == "open").values(cancelled=True))
-            self._bus.tell_cancel(session.connection(), turn_id)
+        def job(connection: Connection) -> None:
+            connection.execute(
+                update(TurnRow).where(TurnRow.turn_id == turn_id, TurnRow.state == "open").values(cancelled=True)
+            )
+            self._bus.tell_cancel(connection, turn_id)
 
         self._writer.run(job, fast=True)
 
     def asked_to_cancel(self) -> list[str]:
         """Turns of this instance that somebody asked to stop."""
-        with Session(self._reader) as session:
+        with self._reader.connect() as connection:
             mine = select(TurnRow.turn_id).where(TurnRow.state == "open", TurnRow.owner == self._instance, TurnRow.cancelled)
-            return list(session.scalars(mine))
+            return list(connection.scalars(mine))
 
     def keep_watched(self, turn_ids: list[str], seconds: float) -> None:
         """These turns have viewers here: their instance must not take them for left alone."""
 
-        def job(session: Session) -> None:
-            until = database_time(session) + seconds
-            session.execute(
+        def job(connection: Connection) -> None:
+            until = database_time(connection) + seconds
+            connection.execute(
                 update(TurnRow).where(TurnRow.turn_id.in_(turn_ids), TurnRow.state == "open").values(watched_until=until)
             )
 
@@ -131,19 +143,19 @@ class InstanceStore:
 
     def is_watched(self, turn_id: str) -> bool:
         """Whether a turn has viewers at another instance."""
-        with Session(self._reader) as session:
-            until = session.scalar(select(TurnRow.watched_until).where(TurnRow.turn_id == turn_id))
-            return until is not None and until > database_time(session)
+        with self._reader.connect() as connection:
+            until = connection.scalar(select(TurnRow.watched_until).where(TurnRow.turn_id == turn_id))
+            return until is not None and until > database_time(connection)
 
     # --- retention
 
     def expire_logs(self, keep_s: float) -> int:
         """Deletes logs of turns that ended longer ago; how many there were."""
 
-        def job(session: Session) -> int:
-            old = select(TurnRow.turn_id).where(TurnRow.ended_at < _ago(session, keep_s))
-            ids = list(session.scalars(select(TurnLogRow.turn_id).where(TurnLogRow.turn_id.in_(old)).limit(MAX_EXPIRED)))
-            session.execute(delete(TurnLogRow).where(TurnLogRow.turn_id.in_(ids)))
+        def job(connection: Connection) -> int:
+            old = select(TurnRow.turn_id).where(TurnRow.ended_at < _ago(connection, keep_s))
+            ids = list(connection.scalars(select(TurnLogRow.turn_id).where(TurnLogRow.turn_id.in_(old)).limit(MAX_EXPIRED)))
+            connection.execute(delete(TurnLogRow).where(TurnLogRow.turn_id.in_(ids)))
             return len(ids)
 
         return self._writer.run(job, fast=True)
@@ -151,16 +163,16 @@ class InstanceStore:
     def expire_turns(self, keep_s: float) -> int:
         """Deletes turns that ended longer ago, with their messages; how many there were. Records that wait for the collector keep theirs."""
 
-        def job(session: Session) -> int:
+        def job(connection: Connection) -> int:
             waiting = select(OutboxRow.turn_id).where(OutboxRow.refused.is_(None))
-            old = select(TurnRow.turn_id).where(TurnRow.ended_at < _ago(session, keep_s), TurnRow.turn_id.not_in(waiting))
-            ids = list(session.scalars(old.limit(MAX_EXPIRED)))
+            old = select(TurnRow.turn_id).where(TurnRow.ended_at < _ago(connection, keep_s), TurnRow.turn_id.not_in(waiting))
+            ids = list(connection.scalars(old.limit(MAX_EXPIRED)))
             for table in (TurnLogRow, MessageRow, TurnRow):
-                session.execute(delete(table).where(table.turn_id.in_(ids)))
+                connection.execute(delete(table).where(table.turn_id.in_(ids)))
             return len(ids)
 
         return self._writer.run(job, fast=True)
 
 
-def _ago(session: Session, seconds: float) -> datetime:
-    return datetime.fromtimestamp(database_time(session) - seconds, UTC)
+def _ago(connection: Connection, seconds: float) -> datetime:
+    return datetime.fromtimestamp(database_time(connection) - seconds, UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
+import zstandard
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -40,6 +41,24 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         time: datetime = value
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+class Packed(TypeDecorator[bytes]):
+    """Bytes that are kept compressed (zstd): a log says the same names in every frame and shrinks to a tenth. What was stored before is read as it is."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Dialect) -> bytes | None:
+        """Compressed on the way in."""
+        return zstandard.ZstdCompressor(level=1).compress(value) if value else value
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> bytes | None:
+        """As it was on the way out."""
+        if value is None or not value.startswith(zstandard.FRAME_HEADER):
+            return value
+        unpacked: bytes = zstandard.ZstdDecompressor().decompress(value)
+        return unpacked
 
 
 class Base(DeclarativeBase):
@@ -104,7 +123,7 @@ class TurnLogRow(Base):
     __tablename__ = "turn_logs"
 
     turn_id: Mapped[str] = mapped_column(ForeignKey("turns.turn_id"), primary_key=True)
-    frames: Mapped[bytes] = mapped_column(LargeBinary())
+    frames: Mapped[bytes] = mapped_column(Packed())
 
 
 class ConversationRow(Base):

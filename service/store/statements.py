@@ -6,6 +6,7 @@ are constants over the tables, executed with parameters. Owns no transaction.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import Table, bindparam, delete, insert, select, update
@@ -22,19 +23,40 @@ _TURNS = _table(TurnRow)
 _FRAMES = _table(TurnFramesRow)
 _CONVERSATIONS = _table(ConversationRow)
 _USAGE = _table(CallerUsageRow)
+_OUTBOX = _table(OutboxRow)
 
 INSERT_TURN = insert(_TURNS)
-INSERT_RECORD = insert(_table(OutboxRow))
+INSERT_RECORD = insert(_OUTBOX)
 INSERT_FRAMES = insert(_FRAMES)
 INSERT_LOG = insert(_table(TurnLogRow))
 INSERT_CONVERSATION = insert(_CONVERSATIONS)
 INSERT_MESSAGES = insert(_table(MessageRow))
 
-INSERT_OPEN_FRAMES_SQLITE = """
+MAX_FRAMES_ROWS = 64
+"""Rows of frames that one statement stores."""
+_ROW = "(?, ?, ?, ?)"
+_INSERT_OPEN_FRAMES_SQLITE = """
 INSERT INTO turn_frames (turn_id, first_seq, last_seq, frames)
-SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM turns WHERE turn_id = ?1 AND state = 'open')
+SELECT * FROM (VALUES (?, ?, ?, ?)) WHERE EXISTS (SELECT 1 FROM turns WHERE turn_id = column1 AND state = 'open')
 """
-"""The hottest statement of all, for the driver as it is: frames of a turn, where it is open."""
+
+
+@cache
+def insert_open_frames_sqlite(rows: int) -> str:
+    """The hottest statement of all, for the driver as it is: frames of so many turns, of those that are open.
+
+    One statement and not one a row: with each the driver lets go of the interpreter, and has to wait for it behind a hundred workers.
+    """
+    return _INSERT_OPEN_FRAMES_SQLITE.replace(_ROW, ", ".join([_ROW] * rows))
+
+
+PENDING_RECORDS = (
+    select(*(column for column in _OUTBOX.c if column is not _OUTBOX.c.refused))
+    .where(_OUTBOX.c.refused.is_(None))
+    .order_by(_OUTBOX.c.record_id)
+    .limit(bindparam("at_most"))
+)
+DELETE_RECORD = delete(_OUTBOX).where(_OUTBOX.c.record_id == bindparam("of_record"))
 
 DELETE_FRAMES = delete(_FRAMES).where(_FRAMES.c.turn_id == bindparam("of_turn"))
 CALLER_OF_CONVERSATION = select(_CONVERSATIONS.c.caller).where(_CONVERSATIONS.c.conversation_id == bindparam("of_conversation"))

@@ -31,11 +31,26 @@ class Cleaner:
 
     def feed(self, text: str) -> str:
         """The cleaned text that can be shown now; often a little less than was fed, sometimes empty."""
+        if not self._held and _is_plain(text):
+            return self._plain(text)
         return self._run(self._held + text, final=False)
 
     def finish(self) -> str:
         """What was held back, judged as the end of the text."""
         return self._run(self._held, final=True)
+
+    def _plain(self, text: str) -> str:
+        """The same as `_run` for a plain piece, in a fraction of its time."""
+        words = text.strip(" ")
+        space = self._space + " " if text[:1] == " " else self._space
+        if not words:
+            self._space = space
+            return ""
+        self._space = " " if text[-1] == " " else ""
+        if not space or not self._started:
+            self._started = True
+            return words
+        return self._between(space) + words
 
     def _run(self, text: str, *, final: bool) -> str:
         self._held = ""
@@ -98,14 +113,20 @@ class Cleaner:
         """Shows a token, and before it the white space that was waiting: folded in prose, unchanged in code."""
         space, self._space = self._space, ""
         if space and self._started:
-            if self._fence:
-                out.append(space)
-            elif (newlines := space.count("\n")) > 0:
-                out.append("\n" * min(newlines, _MAX_NEWLINES) + _indent_of(space))
-            else:
-                out.append(" ")
+            out.append(self._between(space))
         self._started = True
         out.append(token)
+
+    def _between(self, space: str) -> str:
+        if space == " " or self._fence:
+            return space
+        newlines = space.count("\n")
+        return "\n" * min(newlines, _MAX_NEWLINES) + _indent_of(space) if newlines else " "
+
+
+def _is_plain(text: str) -> bool:
+    """Words with one blank between them, and perhaps one at either end: most pieces of most answers."""
+    return text.isprintable() and "  " not in text and "`" not in text and "[" not in text and "【" not in text
 
 
 def _indent_of(space: str) -> str:

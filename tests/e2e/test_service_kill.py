@@ -27,8 +27,8 @@ class Pair:
     """A collector, and a service that is killed and started again on the same port."""
 
     def __init__(self, folder):
-        self.ports = {"COLLECTOR": free_port(), "SERVICE": free_port()}
-        self.collector, self.service = (f"http://127.0.0.1:{port}" for port in self.ports.values())
+        self.ports = {"COLLECTOR": free_port(), "COLLECTOR_GRPC": free_port(), "SERVICE": free_port()}
+        self.collector, self.service = (f"http://127.0.0.1:{self.ports[name]}" for name in ("COLLECTOR", "SERVICE"))
         clean = {name: value for name, value in os.environ.items() if not name.startswith("LASTWORD_")}
         self.environment = {
             **clean,

@@ -4,11 +4,12 @@ import json
 import re
 from itertools import pairwise
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from lastword.events import Chunk, CompletionStatus, Done, Error, Reason, ToolOutcome
 from lastword.grammar import TurnGrammar
 from lastword.wire import FrameParser, decode_event, scalar_text
+from service.store.models import TurnLogRow
 from service.turn.answer import clean
 from service.turn.failures import FailureKind
 from service.turn.outcome import Ending, ending_of
@@ -52,8 +53,8 @@ class _Turn:
         self.frames = b""
         self.records = []
         if row is not None:
-            found = connection.execute(text("SELECT frames FROM turn_logs WHERE turn_id = :id"), {"id": self.id}).scalar()
-            self.frames = bytes(found or b"")
+            found = connection.scalar(select(TurnLogRow.frames).where(TurnLogRow.turn_id == self.id))
+            self.frames = found or b""
             self.records = list(
                 connection.execute(
                     text("SELECT event_name, body FROM outbox WHERE turn_id = :id ORDER BY record_id"), {"id": self.id}

@@ -4,7 +4,6 @@ import random
 
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from lastword.events import ServiceInfo
 from service import recovery
@@ -18,6 +17,7 @@ from service.routes import Retrieval, Route, RouteTable
 from service.run.deps import Deps
 from service.service import Neighbours, TurnService
 from service.settings import ServiceSettings
+from service.store.ahead import AheadFile
 from service.store.engine import FAST
 from service.store.store import TurnStore
 from service.store.writer import store_frames
@@ -25,6 +25,8 @@ from service.telemetry import TurnTrace
 from tests.simulation.model import TOOL_KINDS, Model, Tools
 from tests.simulation.world import Clock, Event, Gone, Watchdog
 
+WITH_AHEAD = 0.7
+"""Share of the processes that show text before the database has it."""
 SETTINGS = ServiceSettings(
     heartbeat_ms=700, send_timeout_ms=2_000, disconnect_grace_ms=1_500, max_log_bytes=16_384, max_viewers=8, max_turns=8
 )
@@ -72,16 +74,16 @@ class Writer:
         with self._world.hold():
             self._check()
             self._store()  # what waits goes first: the job may end its turn
-            with Session(self._engine) as session, session.begin():
-                result = job(session)
+            with self._engine.begin() as connection:
+                result = job(connection)
         self._world.breathe()  # committed, and not yet told to anybody
         return result
 
-    def save(self, log, *, fast=True):
+    def save(self, log, *, fast=True, shown=False):
         if self.gone:
             raise Gone
-        if not self._dirty:
-            self._world.after(self._world.rng.random() * 8, self._flush)
+        if log not in self._dirty:
+            self._world.after(self._world.rng.random() * (250 if shown else 8), self._flush)
         self._dirty[log] = True
 
     def _pieces(self):
@@ -183,7 +185,11 @@ class Process:
         self.info = ServiceInfo(name="lastword", version="0", instance=f"sim-{number}")
         clock = Clock(world)
         self.writer = Writer(world, engine)
-        self.store = TurnStore(engine, self.writer)
+        self.ahead = AheadFile(engine, lambda: world.now_ns)
+        if world.rng.random() < WITH_AHEAD:
+            self.ahead.open()
+            self.ahead.lease(10**6, alone=True)
+        self.store = TurnStore(engine, self.writer, ahead=self.ahead)
         self.model = Model(world, choose)
         self.tools = Tools(world)
         self.telemetry = _Telemetry()
@@ -223,6 +229,7 @@ class Process:
     def crash(self):
         """The process is killed: no worker goes on, what was not stored is lost."""
         self.writer.gone = True
+        self.ahead.close()  # as the system does; what is in the file stays
         self.world.kill_workers()
 
     def recover(self, engine):
@@ -231,7 +238,10 @@ class Process:
             open_turns = [
                 row[0] for row in connection.execute(text("SELECT turn_id FROM turns WHERE state = 'open' ORDER BY 1"))
             ]
-        return recovery.recover(self.store, open_turns, info=self.info, now=as_datetime(Clock(self.world).wall_ns()))
+        self.ahead.open()
+        return recovery.recover(
+            self.store, open_turns, kept=self.ahead.read(), info=self.info, now=as_datetime(Clock(self.world).wall_ns())
+        )
 
 
 class _Metrics:

@@ -62,13 +62,17 @@ class Run:
             patch("service.service.new_turn_id", self._turn_id),
             patch("service.run.beginning.new_conversation_id", self._conversation_id),
         ):
-            self._restart()
-            self._plan()
-            self.world.run()
-            if self.shutdown_ns is None and not self.process.writer.gone:
-                self.process.service.begin_drain()  # nobody is left; what runs now would be a leak
-            self._come_back()
-            self.world.run()
+            try:
+                self._restart()
+                self._plan()
+                self.world.run()
+                if self.shutdown_ns is None and not self.process.writer.gone:
+                    self.process.service.begin_drain()  # nobody is left; what runs now would be a leak
+                self._come_back()
+                self.world.run()
+            finally:
+                for process in self.processes:
+                    process.ahead.close()
 
     def _turn_id(self):
         return f"trn_{self._ids.getrandbits(128):032x}"
@@ -107,7 +111,10 @@ class Run:
         if self.process.writer.gone:
             return
         other = Process(self.world, self.engine, 99, self._choose)
+        self.process.ahead.lease(0, alone=True)  # it has run out, or no other instance would
         taken = other.recover(self.engine)
+        other.ahead.close()
+        self.process.ahead.lease(10**6, alone=True)  # the other has gone, and ours goes on
         self.world.say(f"another instance closes {taken} turns")
         self.counts["stolen"] += taken
 

@@ -10,6 +10,7 @@ from service import recovery
 from service.log import TurnLog
 from service.run import attempt, ending, middle
 from service.service import TurnService
+from service.store.ahead import AheadFile
 from service.store.store import TurnStore
 from service.turn.failures import FailureKind
 from service.turn.outcome import Ending, ending_of
@@ -58,7 +59,7 @@ def test_every_invariant_holds_over_all_seeds(engine):
 def test_same_seed_is_the_same_run(tmp_path):
     """Step by step, in another database too; another seed is another run."""
     traces = []
-    for name, seed in (("a", 9), ("b", 9), ("c", 10)):
+    for name, seed in (("a", 12), ("b", 12), ("c", 13)):
         folder = tmp_path / name
         folder.mkdir()
         own = database(folder)
@@ -93,11 +94,11 @@ def test_span_that_is_none_is_refused(arguments):
 def _second_terminal(patch):
     end = TurnStore._end
 
-    def again(self, session, caller, ended, record):
-        run = session.connection().exec_driver_sql
+    def again(self, connection, caller, ended, record):
+        run = connection.exec_driver_sql
         run("UPDATE turns SET state = 'open' WHERE turn_id = ?", (ended.turn_id,))
         run("DELETE FROM turn_logs WHERE turn_id = ?", (ended.turn_id,))
-        end(self, session, caller, ended, record)
+        end(self, connection, caller, ended, record)
 
     patch(TurnStore, "_end", again)
 
@@ -196,6 +197,16 @@ def _terminal_told_though_not_stored(patch):
     patch(TurnLog, "unsaved", lambda self: None)
 
 
+def _kept_text_is_forgotten(patch):
+    patch("service.store.ahead._store_left", lambda *_: 1)
+    patch(AheadFile, "read", lambda _: {})
+
+
+def _text_shown_without_a_lease(patch):
+    lease = AheadFile.lease
+    patch(AheadFile, "lease", lambda self, seconds, *, alone: lease(self, 10**6, alone=True))
+
+
 PLANTED = [
     _second_terminal,
     _another_try_after_text,
@@ -212,6 +223,8 @@ PLANTED = [
     _shown_before_it_is_stored,
     _recovery_forgets_the_text,
     _terminal_told_though_not_stored,
+    _kept_text_is_forgotten,
+    _text_shown_without_a_lease,
 ]
 
 

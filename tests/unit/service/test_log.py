@@ -76,6 +76,26 @@ def test_log_gives_every_viewer_the_same_bytes_while_it_is_written():
     assert [event.seq for event in decode_stream(first)] == list(range(1, total + 3))
 
 
+@pytest.mark.parametrize("sleeps", [(30, 0.05), (0.05, 0.05, 0.1), (0.03, 0.2)])
+def test_silence_is_told_when_it_was_asked_for(sleeps):
+    """Whatever was asked for before: one timer serves all sleeps of a cursor."""
+    log = TurnLog(TURN, 600)
+
+    async def scenario():
+        cursor = log.cursor()
+        first = asyncio.create_task(cursor.next(sleeps[0]))
+        await asyncio.sleep(0)
+        log.append(ack())
+        assert await first
+        for seconds in sleeps[1:]:
+            begun = cursor.loop.time()
+            assert await asyncio.wait_for(cursor.next(seconds), 5) == b""
+            assert cursor.loop.time() - begun >= seconds - 0.01
+        cursor.close()
+
+    asyncio.run(scenario())
+
+
 def test_log_resumes_behind_any_event():
     """What a cursor read before and what it reads after resuming join to the whole log, at every cut."""
     log = TurnLog(TURN, 10_000)

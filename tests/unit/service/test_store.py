@@ -3,25 +3,19 @@
 import threading
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from service.store.data import DuplicateKey, EndedTurn, Message, NewTurn, Record
-from service.store.engine import StoreError, migrate, open_engine
+from service.store.engine import StoreError, migrate
 from service.store.models import Base
 from service.store.store import TurnStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/deep/turns.sqlite")
-    migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -91,6 +85,20 @@ def test_turn_is_ended_once(store):
     assert [r.event_name for r in store.pending_records(10)] == ["turn.accepted", "turn.done"]
 
 
+def test_a_log_is_kept_compressed_and_read_as_it_was(store, engine):
+    """Frames repeat themselves; a log that was stored before logs were compressed is read too."""
+    frames = b"".join(b'event: chunk\nid: t1.%d\ndata: {"seq":%d,"text":"word %d"}\n\n' % (n, n, n * n) for n in range(500))
+    store.accept_turn(new_turn(), record())
+    end(store, close=lambda: (msgspec.structs.replace(ended(), frames=frames), record(name="turn.done")))
+    assert store.find_log("t1") == frames
+    size = text("SELECT length(frames) FROM turn_logs")
+    with engine.begin() as connection:
+        assert connection.scalar(size) < len(frames) / 4
+        connection.execute(text("UPDATE turn_logs SET frames = :frames"), {"frames": frames})
+        assert connection.scalar(size) == len(frames)
+    assert store.find_log("t1") == frames
+
+
 def test_many_threads_end_one_turn_once(store):
     """Sixteen threads that race to end a turn: one wins."""
     store.accept_turn(new_turn(), record())
@@ -111,6 +119,33 @@ def test_idempotency_key_names_the_turn_that_has_it(store):
     assert caught.value.existing.turn_id == "t1"
     assert store.find_turn("t2") is None
     assert len(store.pending_records(10)) == 1
+
+
+def test_a_turn_without_a_key_is_nobody_s_double(store):
+    """What else the database refuses is an error: the caller's other turns without a key have nothing to do with it."""
+    store.accept_turn(new_turn("t1"), record())
+    with pytest.raises(IntegrityError):
+        store.accept_turn(new_turn("t1"), record())
+
+
+def test_a_key_that_is_freed_while_its_turn_is_looked_for_is_the_new_turn_s(engine, monkeypatch):
+    """The turn that had the key was never acknowledged and ends (closed by a recovery, say) between the refusal and the look."""
+    store = TurnStore(engine)
+    store.accept_turn(new_turn("t1", "k"), record())
+    look = store._by_key
+
+    def after_its_end(*names):
+        unseen = EndedTurn(turn_id="t1", state="error", ended_at=NOW, last_seq=0, terminal="{}", frames=b"")
+        end(store, close=lambda: (unseen, record(name="turn.done")))
+        monkeypatch.setattr(store, "_by_key", look)
+        return look(*names)
+
+    monkeypatch.setattr(store, "_by_key", after_its_end)
+    store.accept_turn(new_turn("t2", "k"), record("t2"))
+    assert store.find_turn("t2").state == "open"
+    with pytest.raises(DuplicateKey) as caught:
+        store.accept_turn(new_turn("t3", "k"), record("t3"))
+    assert caught.value.existing.turn_id == "t2"
 
 
 def test_a_failed_close_stores_nothing(store):

@@ -1,14 +1,17 @@
 """Workers, watchdog and control: the threads around a turn."""
 
 import threading
+import time
 
 import pytest
 
+from service import workers
 from service.clock import SystemClock
 from service.control import TurnControl
 from service.turn.failures import AttemptFailed, FailureKind
 from service.watchdog import Watchdog
 from service.workers import WorkerPool
+from tests.support.product import wait_for
 
 SECONDS = 1_000_000_000
 
@@ -40,12 +43,51 @@ def test_pool_admits_no_more_than_its_capacity():
     assert not pool.try_start(work, "d")
 
 
-def test_pool_outlives_a_worker_that_raises(caplog):
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+def test_pool_outlives_a_worker_that_raises(caplog, error):
     """An error inside one worker is logged, and its place is free again."""
     pool = WorkerPool(1)
-    assert pool.try_start(lambda: 1 / 0, "a")
+    ran = threading.Event()
+
+    def fail():
+        raise error
+
+    assert pool.try_start(fail, "a")
+    wait_for(lambda: pool.active == 0, 10, "it has ended", 0.001)
+    assert pool.try_start(ran.set, "b")
+    assert ran.wait(10)
     assert pool.close(10) == 0
-    assert "ZeroDivisionError" in caplog.text
+    assert error.__name__ in caplog.text
+
+
+def test_pool_never_waits_for_a_thread_and_keeps_none(monkeypatch):
+    """A thread takes the next turn that comes soon; while one cannot be started work waits without its caller; none is left when all is quiet."""
+    monkeypatch.setattr(workers, "IDLE_S", 1.0)  # long enough for a busy machine
+    pool = WorkerPool(8)
+    seen = []
+    ran = threading.Semaphore(0)
+
+    def work():
+        seen.append(threading.get_ident())
+        ran.release()
+
+    for _ in range(3):
+        assert pool.try_start(work, "a")
+        assert ran.acquire(timeout=10)
+        wait_for(lambda: pool.active == 0, 10, "it has ended", 0.001)
+    assert len(set(seen)) == 1
+    wait_for(lambda: pool._threads == 0, 10, "the thread has ended", 0.01)
+    monkeypatch.setattr(workers, "RETRY_S", 0.01)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuse)
+        assert pool.try_start(work, "b")
+        assert not ran.acquire(timeout=0.1)
+    assert ran.acquire(timeout=10)
+    assert pool.close(10) == 0
+
+
+def refuse(_thread):
+    raise RuntimeError("can't start new thread")
 
 
 def test_watchdog_calls_back_once_when_due(watchdog):
@@ -66,6 +108,17 @@ def test_watchdog_honours_a_watch_that_was_moved_or_cancelled(watchdog):
     watchdog.watch(now + SECONDS // 10, late.release)
     assert late.acquire(timeout=5)
     assert fired == []
+
+
+def test_watchdog_is_in_time_for_what_is_due_sooner_than_all_before(watchdog):
+    """The thread sleeps until the first deadline: a later one lets it sleep, a sooner one wakes it."""
+    fired = threading.Semaphore(0)
+    now = SystemClock().mono_ns()
+    watchdog.watch(now + 3600 * SECONDS, fired.release)
+    time.sleep(0.05)  # it sleeps
+    watchdog.watch(now + 7200 * SECONDS, fired.release)
+    watchdog.watch(SystemClock().mono_ns() + SECONDS // 50, fired.release)
+    assert fired.acquire(timeout=10)
 
 
 def test_watchdog_outlives_a_callback_that_raises(watchdog, caplog):

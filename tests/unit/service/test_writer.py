@@ -1,26 +1,19 @@
 """The one writer: many writes in a commit, each standing or falling alone; frames are shown when they are stored."""
 
 import threading
+import time
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from service.log import TurnLog
 from service.store import writer as writing
-from service.store.engine import migrate, open_engine
 from service.store.store import TurnStore
 from service.store.writer import GroupWriter
 from tests.support.product import wait_for
 from tests.unit.service.test_log import TURN, ack, chunk
 from tests.unit.service.test_store import end, ended, new_turn, record
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/turns.sqlite")
-    migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ class Gate:
         self.thread.start()
         assert self.entered.wait(10)
 
-    def job(self, session):
+    def job(self, connection):
         self.entered.set()
         assert self.leave.wait(10)
 
@@ -72,8 +65,8 @@ def test_a_job_that_fails_takes_nobody_with_it(store, writer):
     """What it wrote is undone, its caller hears why, and its neighbours in the commit are stored."""
     errors = []
 
-    def broken(session):
-        session.execute(text("insert into conversations values ('lost', 'c', '2026-01-01')"))
+    def broken(connection):
+        connection.execute(text("insert into conversations values ('lost', 'c', '2026-01-01')"))
         raise LookupError("on purpose")
 
     def run_broken():
@@ -98,6 +91,39 @@ def test_a_job_that_fails_takes_nobody_with_it(store, writer):
     assert store.conversation_owner("lost") is None
 
 
+def test_nobody_is_told_that_what_sqlite_has_undone_was_done(store, writer):
+    """Where the disk is full SQLite may undo the whole transaction: all that shared it failed."""
+    told = []
+
+    def undone(connection):
+        connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
+
+    def run(job):
+        try:
+            told.append(job())
+        except SQLAlchemyError as error:
+            told.append(type(error))
+
+    def accept(name):
+        return lambda: store.accept_turn(new_turn(name), record(name))
+
+    gate = Gate(writer)
+    jobs = [accept("before"), lambda: writer.run(undone), accept("behind")]
+    threads = []
+    for number, job in enumerate(jobs, 1):
+        threads.append(threading.Thread(target=run, args=(job,)))
+        threads[-1].start()
+        wait_for(lambda number=number: len(writer._jobs) == number, 10, "it waits", 0.001)
+    gate.open()
+    for thread in threads:
+        thread.join(10)
+    assert told == [OperationalError] * 3
+    assert store.find_turn("before") is None
+    assert store.find_turn("behind") is None
+    store.accept_turn(new_turn("later"), record("later"))
+
+
 def test_frames_are_shown_when_they_are_stored(store, writer):
     """A viewer cannot read what a crash could still take back."""
     store.accept_turn(new_turn(TURN), record(TURN))
@@ -109,6 +135,21 @@ def test_frames_are_shown_when_they_are_stored(store, writer):
     gate.open()
     wait_for(lambda: log.shown_seq == 2, 10, "the frames are shown", 0.001)
     assert store.find_frames(TURN) == log.frames_bytes
+
+
+def test_first_text_of_a_turn_does_not_wait_for_company(store, writer, monkeypatch):
+    """What comes after it does, until the pause is over or something else is written."""
+    monkeypatch.setattr(writing, "PAUSE_S", 60)
+    store.accept_turn(new_turn(TURN), record(TURN))
+    log = TurnLog(TURN, 10_000, store.save_frames)
+    for event in (ack(), chunk(2)):
+        log.append(event)
+        wait_for(lambda seq=event.seq: log.shown_seq == seq, 10, "it is shown", 0.001)
+    log.append(chunk(3))
+    time.sleep(0.05)
+    assert log.shown_seq == 2
+    writer.run(lambda _session: None)
+    wait_for(lambda: log.shown_seq == 3, 10, "it is shown", 0.001)
 
 
 def test_frames_of_an_ended_turn_become_its_log(store):

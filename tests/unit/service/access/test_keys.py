@@ -15,7 +15,6 @@ from service.access.grants import ALL_SCOPES, ANONYMOUS, Grant, Limits, Scope
 from service.access.keys import KEY_PATTERN, USED_STEP, KeyBook, NewKey, digest, prefix_of
 from service.access.static import parse_static_keys
 from service.problems import Rejected
-from service.store.engine import migrate, open_engine
 from service.store.models import ApiKeyRow
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -46,14 +45,6 @@ class CountingBook(KeyBook):
     def find(self, secret_sha256):
         self.finds += 1
         return super().find(secret_sha256)
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/turns.sqlite")
-    migrate(engine)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture

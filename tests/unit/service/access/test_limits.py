@@ -4,13 +4,12 @@ import threading
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from sqlalchemy.orm import Session
 
 from lastword.events import Usage
 from service.access.grants import Grant, Limits
 from service.access.limits import OverLimit, take_turn
 from service.access.usage import add_usage, tokens_of_day, usage_by_day
-from service.store.engine import migrate, open_engine
+from service.store.engine import open_engine
 from service.store.store import DuplicateKey, EndedTurn, TurnStore
 from tests.unit.service.test_store import new_turn, record
 
@@ -19,21 +18,13 @@ NOW = datetime(2026, 1, 2, 23, 59, 30, tzinfo=UTC)
 NOW_NS = round(NOW.timestamp()) * S
 
 
-@pytest.fixture
-def engine(tmp_path):
-    engine = open_engine(f"sqlite:///{tmp_path}/turns.sqlite")
-    migrate(engine)
-    yield engine
-    engine.dispose()
-
-
 def grant(rate=None, tokens=None, caller="c"):
     return Grant(caller=caller, limits=Limits(turns_per_minute=rate, tokens_per_day=tokens))
 
 
 def take(engine, who, now_ns=NOW_NS):
-    with Session(engine) as session, session.begin():
-        take_turn(session, who, now_ns)
+    with engine.begin() as connection:
+        take_turn(connection, who, now_ns)
 
 
 def wait_of(engine, who, now_ns=NOW_NS):
@@ -44,7 +35,9 @@ def wait_of(engine, who, now_ns=NOW_NS):
 
 
 def claim(engine, who, turn_id, key=None, now_ns=NOW_NS):
-    TurnStore(engine).accept_turn(new_turn(turn_id, key), record(turn_id), lambda session: take_turn(session, who, now_ns))
+    TurnStore(engine).accept_turn(
+        new_turn(turn_id, key), record(turn_id), lambda connection: take_turn(connection, who, now_ns)
+    )
 
 
 def test_bucket_holds_a_minute_and_refills_evenly(engine):
@@ -146,11 +139,11 @@ def test_quota_of_the_day_is_used_up_and_comes_back_at_midnight(engine):
     """Tokens in and out count, those of a cache too; the wait ends with the UTC day."""
     who = grant(tokens=100)
     usage = Usage(input_tokens=60, output_tokens=30, cache_read_tokens=5, cache_write_tokens=4)
-    with Session(engine) as session, session.begin():
-        add_usage(session, "c", NOW, usage)
+    with engine.begin() as connection:
+        add_usage(connection, "c", NOW, usage)
     take(engine, who)
-    with Session(engine) as session, session.begin():
-        add_usage(session, "c", NOW, Usage(output_tokens=1))
+    with engine.begin() as connection:
+        add_usage(connection, "c", NOW, Usage(output_tokens=1))
     assert wait_of(engine, who) == 30
     take(engine, who, NOW_NS + 30 * S)
     take(engine, grant(tokens=100, caller="d"))
@@ -158,13 +151,13 @@ def test_quota_of_the_day_is_used_up_and_comes_back_at_midnight(engine):
 
 def test_usage_is_summed_over_processes_and_kept_by_day(engine):
     """Each process counts in rows of its own; a reader sees the sum."""
-    with Session(engine) as session, session.begin():
-        add_usage(session, "c", NOW, Usage(input_tokens=3, output_tokens=2), shard="one")
-        add_usage(session, "c", NOW, Usage(input_tokens=10), shard="two")
-        add_usage(session, "c", NOW, Usage(input_tokens=10), shard="two")
-        add_usage(session, "c", NOW + timedelta(minutes=1), Usage(output_tokens=7))
-        add_usage(session, "d", NOW, Usage())
-        assert tokens_of_day(session, "c", NOW.date()) == 25
+    with engine.begin() as connection:
+        add_usage(connection, "c", NOW, Usage(input_tokens=3, output_tokens=2), shard="one")
+        add_usage(connection, "c", NOW, Usage(input_tokens=10), shard="two")
+        add_usage(connection, "c", NOW, Usage(input_tokens=10), shard="two")
+        add_usage(connection, "c", NOW + timedelta(minutes=1), Usage(output_tokens=7))
+        add_usage(connection, "d", NOW, Usage())
+        assert tokens_of_day(connection, "c", NOW.date()) == 25
     rows = [
         (row.day.day, row.caller, row.turns, row.input_tokens, row.output_tokens)
         for row in usage_by_day(engine, since=NOW.date())

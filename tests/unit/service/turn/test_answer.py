@@ -9,12 +9,24 @@ from service.turn.answer import Cleaner, clean
 ALPHABET = " \n\t[]1,2【†】`a(-b\u00a0\ud83d\ude00"
 
 
-@given(st.lists(st.text(alphabet=ALPHABET, max_size=8), max_size=12))
+PIECES = st.text(alphabet=ALPHABET, max_size=8) | st.text(alphabet="ab ", max_size=8)  # the second kind is mostly plain
+
+
+@given(st.lists(PIECES, max_size=12))
 def test_cleaner_pieces_join_to_the_whole(pieces):
     """However a text is cut, the cleaned pieces join to the cleaned whole."""
     cleaner = Cleaner()
     joined = "".join(cleaner.feed(piece) for piece in pieces) + cleaner.finish()
     assert joined == clean("".join(pieces))
+
+
+@given(st.lists(PIECES, max_size=12))
+def test_plain_pieces_are_cleaned_like_all_others(pieces):
+    """The short way for plain pieces shows at every piece what the long way shows."""
+    short, long = Cleaner(), Cleaner()
+    for piece in pieces:
+        assert short.feed(piece) == long._run(long._held + piece, final=False)
+        assert vars(short) == vars(long)
 
 
 @given(st.text(alphabet=ALPHABET, max_size=60))

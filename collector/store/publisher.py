@@ -80,9 +80,10 @@ class Publisher:
         self._marks: dict[str, tuple[int, int]] = {}
         self.state = Published()
         self._catalog = Catalog(store.folder.path.parent / CATALOG_NAME, store.columns, store.grace_ms)
+        self._stale = True  # whether the catalog has still to follow
         self._clean_up()
         self._roll_up()
-        self._write_catalog()
+        self._succeeds(self._write_catalog)
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -94,33 +95,38 @@ class Publisher:
 
     def round(self) -> bool:
         """Publishes what waits, compacts once, removes what nobody needs; whether it succeeded. A failure is told in the state and tried again."""
-        start = time.monotonic()
         with self._one:
-            try:
-                changed = self._publish()
-                changed = self._compact() or changed
-                if self._clock() >= self._prune_at:
-                    changed = self._prune() or changed
-                if changed:
-                    self._write_catalog()
-                self._remove_superseded()
-            except (StoreError, duckdb.Error, OSError) as error:
-                logger.error("publishing failed: %s", error)  # noqa: TRY400 - the message says it all
-                self.state = Published(
-                    self.state.segments, self.state.bytes, self.state.failures + 1, str(error), self.state.published_at
-                )
-                return False
-            else:
-                active = [segment for segment, _ in self._store.segments()]
-                self.state = Published(
-                    len(active),
-                    sum(segment.bytes for segment in active),
-                    self.state.failures,
-                    None,
-                    self._clock(),
-                    time.monotonic() - start,
-                )
-                return True
+            return self._succeeds(self._round)
+
+    def _round(self) -> None:
+        start = time.monotonic()
+        self._publish()
+        self._compact()
+        if self._clock() >= self._prune_at:
+            self._prune()
+        self._write_catalog()
+        self._remove_superseded()
+        self._writer.call(self._store.checkpoint)
+        active = [segment for segment, _ in self._store.segments()]
+        self.state = Published(
+            len(active),
+            sum(segment.bytes for segment in active),
+            self.state.failures,
+            None,
+            self._clock(),
+            time.monotonic() - start,
+        )
+
+    def _succeeds(self, work: Callable[[], None]) -> bool:
+        try:
+            work()
+        except (StoreError, duckdb.Error, OSError) as error:
+            logger.error("publishing failed: %s", error)  # noqa: TRY400 - the message says it all
+            self.state = Published(
+                self.state.segments, self.state.bytes, self.state.failures + 1, str(error), self.state.published_at
+            )
+            return False
+        return True
 
     def close(self) -> None:
         """Publishes what has landed and ends. Before the writer is closed."""
@@ -131,18 +137,23 @@ class Publisher:
 
     # --- publishing
 
-    def _publish(self) -> bool:
-        """Publishes the generation that was written; whether there was anything."""
+    def _adopt(self, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]) -> None:
+        self._writer.call(lambda: self._store.adopt(generation, new, superseded))
+        self._stale = True
+
+    def _publish(self) -> None:
+        """Publishes the generation that was written."""
         rotation = self._writer.call(self._store.rotate)
         if rotation is None:
-            return self._publish_snapshots()
+            self._publish_snapshots()
+            return
         try:
             new = self._write_generation(rotation)
-            snapshots, superseded = self._snapshots(rotation.reader)
+            snapshots, superseded, marks = self._snapshots(rotation.reader)
         finally:
             rotation.reader.close()
-        self._writer.call(lambda: self._store.adopt(rotation.generation, [*new, *snapshots], superseded))
-        return True
+        self._adopt(rotation.generation, [*new, *snapshots], superseded)
+        self._marks |= marks
 
     def _write_generation(self, rotation: Rotation) -> list[Segment]:
         new = []
@@ -159,17 +170,17 @@ class Publisher:
             ]
         return new
 
-    def _publish_snapshots(self) -> bool:
+    def _publish_snapshots(self) -> None:
         """Copies the small tables where they changed though nothing else did."""
         with self._store.reading() as reader:
-            new, superseded = self._snapshots(reader)
+            new, superseded, marks = self._snapshots(reader)
         if new:
-            self._writer.call(lambda: self._store.adopt(None, new, superseded))
-        return bool(new)
+            self._adopt(None, new, superseded)
+            self._marks |= marks
 
-    def _snapshots(self, reader: duckdb.DuckDBPyConnection) -> tuple[list[Segment], list[str]]:
-        """Copies of the small tables for the catalog, and the files that they replace; none of a table that is as it was."""
-        new, superseded = [], []
+    def _snapshots(self, reader: duckdb.DuckDBPyConnection) -> tuple[list[Segment], list[str], dict[str, tuple[int, int]]]:
+        """Copies of the small tables for the catalog, the files that they replace, and their marks; none of a table that is as it was."""
+        new, superseded, marks = [], [], {}
         files: dict[str, list[str]] = {}
         for segment, _ in self._store.segments():
             files.setdefault(segment.table, []).append(segment.file)
@@ -180,8 +191,8 @@ class Publisher:
             query = f"{published(table, resting(table))} ORDER BY {table.order}"
             new.append(self._write(reader, name, query, table.sort_at))
             superseded += files.get(name, [])
-            self._marks[name] = mark
-        return new, superseded
+            marks[name] = mark
+        return new, superseded, marks
 
     def _mark(self, reader: duckdb.DuckDBPyConnection, table: Table) -> tuple[int, int]:
         """What changes when any row does: the number of rows, and a sum of hashes."""
@@ -223,22 +234,19 @@ class Publisher:
                 for rollup, segment in wanted
                 for rows in [self._rows(rollup.source, [segment])]
             ]
-        self._writer.call(lambda: self._store.adopt(None, new, []))
+        self._adopt(None, new, [])
 
     # --- compaction
 
-    def _compact(self) -> bool:
-        """Merges the oldest segments of one level of each table that has enough of them; whether any were merged."""
+    def _compact(self) -> None:
+        """Merges the oldest segments of one level of each table that has enough of them."""
         groups: dict[tuple[str, int], list[Segment]] = {}
         for segment, _ in self._store.segments():
             if segment.table not in SNAPSHOTS and segment.level < MAX_LEVEL and segment.rows <= MAX_SEGMENT_ROWS // 2:
                 groups.setdefault((segment.table, segment.level), []).append(segment)
-        merged = False
         for (table, level), segments in groups.items():
             if len(segments) >= FAN_IN:
                 self._merge(table, level, segments[:FAN_IN])
-                merged = True
-        return merged
 
     def _merge(self, table: str, level: int, segments: list[Segment]) -> None:
         while sum(segment.rows for segment in segments) > MAX_SEGMENT_ROWS and len(segments) > 1:
@@ -260,7 +268,7 @@ class Publisher:
             query, sort_at = f"SELECT * FROM {source} ORDER BY {TABLES[table].order}", TABLES[table].sort_at
         with self._store.reading() as reader:
             new = self._write(reader, table, query, sort_at, level=level)
-        self._writer.call(lambda: self._store.adopt(None, [new], [segment.file for segment in segments]))
+        self._adopt(None, [new], [segment.file for segment in segments])
         return new
 
     # --- retention
@@ -273,21 +281,22 @@ class Publisher:
         """
         with self._one:
             before = Pruned(self.pruned.rows, self.pruned.bytes)
-            changed = False
             while self._prune():
-                changed = True
-            if changed:
-                self._write_catalog()
+                pass
+            self._write_catalog()
         return Pruned(self.pruned.rows - before.rows, self.pruned.bytes - before.bytes)
 
     def _prune(self) -> bool:
-        """Lets overdue segments count no more, and rewrites at most one that is partly overdue, so that publishing waits for no more than that."""
+        """Lets overdue segments count no more, and rewrites at most one that is partly overdue, so that publishing waits for no more than that.
+
+        Whether anything was overdue.
+        """
         now = self._clock()
         active = [segment for segment, _ in self._store.segments()]
         overdue = due(active, self._keep, now)
         turns = self._prune_open(now)
         if overdue.whole:
-            self._writer.call(lambda: self._store.adopt(None, [], [segment.file for segment in overdue.whole]))
+            self._adopt(None, [], [segment.file for segment in overdue.whole])
             self.pruned.rows += sum(segment.rows for segment in overdue.whole)
             self.pruned.bytes += sum(segment.bytes for segment in overdue.whole)
         for segment, border in overdue.partly[:1]:
@@ -317,11 +326,15 @@ class Publisher:
     # --- files
 
     def _write_catalog(self) -> None:
+        """Lets the catalog follow where the segments that count have changed since."""
+        if not self._stale:
+            return
         folder = self._store.folder
         files: dict[str, list[Path]] = {name: [folder.empty(name)] for name in self._store.columns}
         for segment, _ in self._store.segments():
             files[segment.table].append(folder.path / segment.file)
         self._catalog.write(files)
+        self._stale = False
 
     def _clean_up(self) -> None:
         """At the start: removes files that no record names."""

@@ -7,7 +7,10 @@ often it comes; a row stands either in a landing table or in a segment that coun
 from __future__ import annotations
 
 import contextlib
+import logging
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -28,12 +31,15 @@ from collector.store.tables import SNAPSHOTS, TABLES, Table, create_table
 from collector.store.views import GENERATIONS, Columns, base_views, landing, people_views, published, resting, with_grace
 from lastword import __version__
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 HOT_NAME = "hot.duckdb"
 SEGMENTS_NAME = "segments"
 CHECKPOINT_BYTES = 8 * 1024 * 1024
 """A log longer than this is taken into the file when a generation was published, and the file is small."""
+CHECKPOINT_AGAIN_S = 60
 
 
 class StoreError(Exception):
@@ -80,14 +86,16 @@ class Store:
             "memory_limit": f"{memory_limit_mib}MiB",
             "threads": str(threads),
             "temp_directory": str(folder / "tmp"),
-            "checkpoint_threshold": "1GiB",  # checkpoints are written when the file is small: see `adopt`
+            "checkpoint_threshold": "1GiB",  # checkpoints are written when the file is small: see `checkpoint`
         }
         self._cursor_lock = threading.Lock()
         self._freshness = Freshness(self.folder)
         self._freshness_lock = threading.Lock()
         self._broken = False
+        self._futile_room, self._futile_until = 0, 0.0
         migrations.adopt_old_name(folder, self.path)
         self._open()
+        self._put_away()
 
     # --- opening
 
@@ -116,7 +124,6 @@ class Store:
         self._make_views()
         self.number = max(self.folder.highest_number(), self._highest_recorded())
         self._see_segments(connection)
-        connection.execute("CHECKPOINT")
         # From here on the engine itself keeps queries from files but these, and from changing that.
         connection.execute(f"SET allowed_directories = {literal([self.folder.path])}")
         connection.execute("SET enable_external_access = false")
@@ -218,16 +225,32 @@ class Store:
             self._connection.rollback()
 
     def _mend(self) -> None:
-        """Opens the file anew after the engine gave it up."""
+        """Opens the file anew after the engine gave it up. Without a checkpoint, which a full disk would forbid: what is stored can be read."""
         if self._broken:
             with self._cursor_lock:
                 self._connection.close()
                 self._open()
 
+    def _is_given_up(self) -> bool:
+        """Whether the engine gave the file up, which a reader's statement can cause as well."""
+        try:
+            self._connection.execute("SELECT 1")
+        except duckdb.Error:
+            return True
+        return False
+
     # --- publishing: the writer's thread calls these for the publisher
 
     def rotate(self) -> Rotation | None:
-        """Turns to the other generation and returns the one that was written; none where nothing waits to be published."""
+        """Turns to the other generation and returns the one that was written; none where nothing waits to be published.
+
+        It comes by every few seconds, also where nothing is sent, so it is here that a file is opened anew which the engine gave up.
+
+        Raises:
+            StoreError: the file cannot be opened.
+        """
+        self._broken = self._broken or self._is_given_up()
+        self._mend()
         if not self.hot_rows:
             return None
         other = GENERATIONS[1 - GENERATIONS.index(self._generation)]
@@ -246,7 +269,6 @@ class Store:
         if generation is not None:
             self._hot.update({(name, generation): 0 for name in TABLES})
         self._see_segments(self._connection)
-        self._checkpoint()
 
     def _adopt(
         self, connection: duckdb.DuckDBPyConnection, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]
@@ -271,16 +293,36 @@ class Store:
                 if self._hot[name, generation]:
                     connection.execute(create_table(landing(table, generation), table.schema, replace=True))
 
-    def _checkpoint(self) -> None:
+    def checkpoint(self, longer_than: int = CHECKPOINT_BYTES) -> None:
+        """Takes the log into the file where it is longer than so many bytes, and no reader is in the way.
+
+        After a failure, which costs readers their file for a moment, only once the disk has more room or a minute is over.
+
+        Raises:
+            StoreError: it did not go in. Nothing is lost: the log stays as it is.
+        """
         log = self.path.with_name(self.path.name + ".wal")
-        if log.exists() and log.stat().st_size > CHECKPOINT_BYTES:
-            try:
-                self._connection.execute("CHECKPOINT")
-            except duckdb.TransactionException:
-                pass  # a reader is in the way: the next time will do
-            except duckdb.Error as error:
-                self._broken = isinstance(error, duckdb.FatalException)  # the next transaction opens the file anew
-                raise StoreError(str(error)) from error
+        if not log.exists() or log.stat().st_size <= longer_than:
+            return
+        room, now = shutil.disk_usage(self.folder.path).free, time.monotonic()
+        if room <= self._futile_room and now < self._futile_until:
+            return
+        try:
+            self._connection.execute("CHECKPOINT")
+        except duckdb.TransactionException:
+            pass  # a reader: the next time will do
+        except duckdb.Error as error:
+            self._futile_room, self._futile_until = room, now + CHECKPOINT_AGAIN_S
+            self._broken = self._broken or isinstance(error, duckdb.FatalException)
+            self._mend()
+            raise StoreError(str(error)) from error
+
+    def _put_away(self) -> None:
+        """A checkpoint at the start and at the end. Where the disk has no room for it, the log is read again at the next start."""
+        try:
+            self.checkpoint(0)
+        except StoreError as error:
+            logger.error("the log stays beside the file: %s", error)  # noqa: TRY400 - the engine's message says it all
 
     def forget(self, files: Iterable[str]) -> None:
         """Drops superseded segments from the records; their files are removed after it."""
@@ -345,10 +387,8 @@ class Store:
 
     def close(self) -> None:
         """Writes the log into the file and closes it."""
-        try:
-            self._connection.execute("CHECKPOINT")
-        finally:
-            self._connection.close()
+        self._put_away()
+        self._connection.close()
 
 
 def _any_landing(table: Table) -> str:

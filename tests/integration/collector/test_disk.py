@@ -1,12 +1,17 @@
 """Disks that fail: no 200 for what is not on disk, the failure is said, and when the disk is well again so is the collector."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 
+import duckdb
 import pytest
 from google.rpc.status_pb2 import Status
 
+from collector.store.batches import table_of
+from collector.store.store import Store, StoreError
+from collector.store.tables import SPANS
 from tests.integration.collector.process import Program
 from tests.support.otlp import span_ids, spans
 from tests.support.product import wait_for
@@ -56,7 +61,10 @@ def small_disk(tmp_path):
 
 
 def test_full_disk_is_503_and_loses_nothing(small_disk):
-    """503 and the reason where the disk is full, counted on /metrics; killed there and started on a larger disk, all that was acknowledged is there once."""
+    """503 and the reason where the disk is full, counted on /metrics, and queries are answered.
+
+    Killed there it starts and ends all the same; on a larger disk it stores again, and all that was acknowledged is there once.
+    """
     folder, grow = small_disk
     acknowledged = set()
     program = Program(folder, LASTWORD_COLLECTOR_PUBLISH_MS="300")
@@ -77,6 +85,10 @@ def test_full_disk_is_503_and_loses_nothing(small_disk):
     answered = wait_for(lambda: program.asked("select span_id from spans"), 30, "queries are answered")
     assert {row[0] for row in answered} >= acknowledged
     program.kill()
+    program.start()
+    answered = wait_for(lambda: program.asked("select span_id from spans"), 30, "queries are answered after a start")
+    assert {row[0] for row in answered} >= acknowledged
+    program.stop()
     grow()
     program.start()
     assert send(program, refused, acknowledged).status_code == 200
@@ -85,6 +97,49 @@ def test_full_disk_is_503_and_loses_nothing(small_disk):
     assert acknowledged - set(stored) == set()
     assert set(stored.values()) == {1}
     program.stop()
+
+
+def noise(first, last):
+    """Spans that do not compress, as the writer hands them over."""
+    empty = dict.fromkeys(SPANS.names)
+    rows = [
+        empty | {"trace_id": "a" * 32, "span_id": f"{number:016x}", "name": os.urandom(1000).hex()}
+        for number in range(first, last)
+    ]
+    return {"spans": table_of([row | {"start_ns": 1, "end_ns": 2, "kind": "internal"} for row in rows], SPANS)}
+
+
+def counted(store):
+    with store.reading() as reader:
+        return reader.execute("SELECT count(*) FROM spans").fetchone()[0]
+
+
+@pytest.mark.parametrize("culprit", ["writer", "reader"])
+def test_file_that_the_engine_gave_up_is_opened_anew_though_nobody_sends(small_disk, culprit):
+    """A checkpoint without room costs the engine its file, whoever asked for it. Queries are answered again at the next round at the latest."""
+    folder, grow = small_disk
+    store = Store(folder / "collector", memory_limit_mib=256, threads=1, abandoned_grace_ms=0)
+    for first in range(0, 5000, 500):
+        store.append(noise(first, first + 500))
+    (folder / "else").write_bytes(bytes(shutil.disk_usage(folder).free))
+    if culprit == "writer":
+        with pytest.raises(StoreError, match="No space left"):
+            store.checkpoint()
+        store.checkpoint()  # not tried as long as there is no more room
+        assert counted(store) == 5000
+    else:
+        with contextlib.closing(store.cursor()) as cursor, pytest.raises(duckdb.FatalException, match="No space left"):
+            cursor.execute("CHECKPOINT")
+        with pytest.raises(duckdb.FatalException):
+            counted(store)
+    store.rotate().reader.close()
+    assert counted(store) == 5000
+    grow()
+    store.append(noise(4000, 5500))
+    store.checkpoint()
+    assert not store.path.with_name("hot.duckdb.wal").exists()
+    assert counted(store) == 5500
+    store.close()
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="a failing sync needs a C compiler to be made")

@@ -1,4 +1,4 @@
-"""Whether a store is whole: every file is there and can be read to its last page, no row stands twice, and the counts by the minute are those of the turns.
+"""Whether a store is whole: every file is there and can be read to its last page, no row stands twice, and what was counted and noted of rows is so.
 
 Reads the catalog, so a collector may run meanwhile; what only the hot file knows is compared where nobody else holds it. Changes nothing.
 """
@@ -13,6 +13,7 @@ import duckdb
 
 from collector.db.opening import segments_of
 from collector.store.retention import Keep
+from collector.store.rollups import ROLLUPS
 from collector.store.segments import literal, quoted
 from collector.store.store import Store
 from collector.store.tables import TABLES
@@ -40,6 +41,8 @@ def problems_of_catalog(connection: duckdb.DuckDBPyConnection, keep: Keep, now: 
             yield from _doubled(connection, one.name, one.keys, segments[one.name])
     tell("comparing the counts by the minute with the turns")
     yield from _miscounted(connection, keep, now)
+    tell("comparing the noted root spans with the spans")
+    yield from _misnoted(connection, keep, now)
 
 
 def _unreadable(connection: duckdb.DuckDBPyConnection, file: Path) -> str | None:
@@ -79,6 +82,19 @@ def _miscounted(connection: duckdb.DuckDBPyConnection, keep: Keep, now: datetime
     ).fetchall()
     for minute, counted, turns in rows:
         yield f"turn_minutes counts {counted} turns in the minute {minute}, and there are {turns}"
+
+
+def _misnoted(connection: duckdb.DuckDBPyConnection, keep: Keep, now: datetime) -> Iterator[str]:
+    """Root spans are noted by steps, and both are removed at the same age: about that age either may go before the other."""
+    border = keep.border("spans", now)
+    row = connection.execute(
+        f"SELECT count(*), any_value(turn_id) FROM ({ROLLUPS['turn_roots'].of('store.spans')}) AS present "
+        "FULL JOIN (SELECT step, turn_id, sum(n) AS n FROM store.turn_roots GROUP BY ALL) AS noted USING (step, turn_id) "
+        "WHERE coalesce(present.n, 0) <> coalesce(noted.n, 0) AND step >= coalesce(?, step)",
+        [None if border is None else border + timedelta(days=1)],
+    ).fetchone()
+    if row and row[0]:
+        yield f"turn_roots is wrong about {row[0]} turns, one of them {row[1]}"
 
 
 def problems_of_store(store: Store, published: set[str]) -> Iterator[str]:

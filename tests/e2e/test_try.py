@@ -151,7 +151,9 @@ def test_answer_grows_and_ends_with_sources_tools_and_timings(opened, service):
     copied = page.evaluate("navigator.clipboard.readText()")
     assert service.http.get(f"/v1/turns/{copied}").json()["state"] == "done"
     page.get_by_role("button", name="Copy trace id").click()
-    wait_for(lambda: re.fullmatch("[0-9a-f]{32}", page.evaluate("navigator.clipboard.readText()")), 5, "the trace id is copied")
+    wait_for(
+        lambda: re.fullmatch("[0-9a-f]{32}", page.evaluate("navigator.clipboard.readText()")), 30, "the trace id is copied"
+    )
     href = page.get_by_role("link", name="Open in the dashboard").get_attribute("href")
     assert href == f"http://127.0.0.1:8501/turn?id={copied}"
     page.get_by_text("The done record", exact=True).click()

@@ -34,7 +34,7 @@ def test_alertmanager_shows_one_page_that_names_the_route_and_lets_it_go(tmp_pat
             world.live(first + 16, first + 29, CUT)
             world.clock.ns = time.time_ns()
             world.alerts.couriers[0].round()
-            active = wait_for(lambda: alertmanager.alerts("active"), 10, "the alert is active")
+            active = wait_for(lambda: alertmanager.alerts("active"), 30, "the alert is active")
             pages = [one for one in active if one["labels"]["severity"] == "page"]
             assert [(one["labels"]["route"], one["labels"]["role"]) for one in pages] == [("docs", "root")]
             assert "route docs" in pages[0]["annotations"]["summary"]
@@ -67,7 +67,7 @@ def test_a_restart_of_alertmanager_is_healed_by_the_next_round(tmp_path):
         assert world.alerts.couriers[0].round() <= 45  # nobody is there: it is tried again, and nothing is lost
         with RealAlertmanager(tmp_path / "two", port=port) as alertmanager:
             assert world.alerts.couriers[0].round() <= 50
-            wait_for(lambda: alertmanager.alerts("active"), 10, "the alert is active again")
+            wait_for(lambda: alertmanager.alerts("active"), 30, "the alert is active again")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: install Debian's package prometheus")

@@ -120,6 +120,17 @@ def test_check_finds_rows_that_stand_twice_and_minutes_that_are_miscounted(folde
     assert f"{spans.name} has " in shown
 
 
+def test_check_finds_turns_whose_root_span_is_not_noted(folder):
+    """A segment of noted roots without its first turn."""
+    roots = segment(folder, "turn_roots")
+    other = roots.with_name("other.parquet")
+    duckdb.execute(
+        f"copy (select * from read_parquet('{roots}') where turn_id > (select min(turn_id) from read_parquet('{roots}'))) to '{other}'"
+    )
+    other.rename(roots)
+    assert "turn_roots is wrong about 1 turns" in db(folder, "check", status=1)
+
+
 def test_export_and_import_carry_everything(made, tmp_path):
     """A store made of an export says the same; importing again adds nothing, nor does the order of exports matter."""
     assert "rows are in" in db(made, "export", tmp_path / "all")

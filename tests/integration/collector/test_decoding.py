@@ -49,7 +49,7 @@ def test_large_bodies_do_not_wait_for_one_that_takes_seconds(program):
     slow = b"\x0a\x00" * 4_000_000
     with ThreadPoolExecutor(1) as sender:
         answer = sender.submit(program.post, "traces", slow)
-        wait_for(lambda: decoders(program), 10, "it is decoded")
+        wait_for(lambda: decoders(program), 30, "it is decoded")
         assert program.post("traces", spans(LARGE).SerializeToString()).status_code == 200
         early = not answer.done()
         assert answer.result().status_code == 200
@@ -64,4 +64,4 @@ def test_a_decoder_ends_with_the_collector(program, kill):
     assert program.post("traces", spans(LARGE).SerializeToString()).status_code == 200
     (one,) = decoders(program)
     program.kill() if kill else program.stop()
-    wait_for(lambda: not one.exists(), 10, "the decoder has ended")
+    wait_for(lambda: not one.exists(), 30, "the decoder has ended")

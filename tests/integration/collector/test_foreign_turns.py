@@ -115,8 +115,8 @@ def quick(tmp_path):
 def turns(collector, count):
     """The derived turns, once there are so many."""
     sql = "select turn_id from turns where origin = 'spans' order by turn_id"
-    wait_for(lambda: len(collector.rows(sql)) >= count, 10, f"{count} turns are made")
-    wait_for(lambda: collector.parts.deriver.waiting == 0, 10, "nothing waits")
+    wait_for(lambda: len(collector.rows(sql)) >= count, 30, f"{count} turns are made")
+    wait_for(lambda: collector.parts.deriver.waiting == 0, 30, "nothing waits")
     return [row[0] for row in collector.rows(sql)]
 
 

@@ -122,7 +122,7 @@ def test_spans_are_taken_while_the_overdue_are_removed(collector, monkeypatch):
     finally:
         free.set()
         pruning.join(20)
-    wait_for(lambda: not pruning.is_alive(), 5, "pruning ends")
+    wait_for(lambda: not pruning.is_alive(), 30, "pruning ends")
     assert collector.rows(
         "select count(*) from spans where started_at between now() - interval 21 day and now() - interval 8 day"
     ) == [[0]]

@@ -17,7 +17,7 @@ from service.providers.port import ModelRequest, TextDelta, UserText
 from service.turn.failures import AttemptFailed, FailureKind
 from tests.support.fake_anthropic import WORDS, FakeAnthropic
 
-LIMIT_S = 1.0
+LIMIT_S = 5.0
 TIMEOUT_S = 8.0
 
 

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -168,9 +167,8 @@ def test_new_turns_start_while_others_wait(service):
     with concurrent.futures.ThreadPoolExecutor(50) as pool:
         slow = [pool.submit(service.ask, metadata={"fault": "slow_first_token"}, deadlineMs=8000) for _ in range(50)]
         wait_for(lambda: "lastword_active_turns 50.0" in service.http.get("/metrics").text, 20, "fifty turns run")
-        start = time.monotonic()
         turn_of(service.ask("2+2"))
-        assert time.monotonic() - start < 4
+        assert not any(future.done() for future in slow)
         assert all(turn_of(future.result())[-1].metadata.completion_status == "success" for future in slow)
 
 

@@ -72,7 +72,7 @@ def test_a_live_turn_is_followed_at_the_other_instance(pair):
         ended = time.monotonic()
         mirrored = there.result(30)
     assert mirrored == here
-    assert time.monotonic() - ended < 5
+    assert time.monotonic() - ended < 15
     response.close()
 
 
@@ -111,7 +111,7 @@ def test_a_turn_is_cancelled_at_the_other_instance(pair):
     response, turn_id = begin(first)
     next(response.iter_raw())
     assert second.http.post(f"/v1/turns/{turn_id}/cancel").status_code == 202
-    wait_for(lambda: second.http.get(f"/v1/turns/{turn_id}").json()["terminal"], 10, "the terminal")
+    wait_for(lambda: second.http.get(f"/v1/turns/{turn_id}").json()["terminal"], 30, "the terminal")
     terminal = first.http.get(f"/v1/turns/{turn_id}").json()["terminal"]
     assert terminal["metadata"]["completionStatus"] == "cancelled"
     assert second.http.post(f"/v1/turns/{turn_id}/cancel").json()["terminal"] == terminal

@@ -181,7 +181,7 @@ def test_who_got_no_turn_is_told_to_come_again(monkeypatch):
     with surface._turns.turn(surface._turns.now()), pytest.raises(QueryError, match="take turns") as refused:
         surface._run(asked, surface._turns.now())
     assert refused.value.status == 503
-    wait_for(lambda: answered(surface, asked), 10, "it is answered")
+    wait_for(lambda: answered(surface, asked), 30, "it is answered")
     surface.close()
 
 

@@ -131,4 +131,4 @@ def test_close_ends_the_process():
     some.decode(spans(1).SerializeToString())
     pid = pid_of(some)
     some.close()
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), 10, "the process has ended")
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), 30, "the process has ended")

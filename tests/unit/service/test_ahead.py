@@ -41,7 +41,7 @@ class Life:
         self.store.accept_turn(new_turn(turn_id), record(turn_id))
         log = TurnLog(turn_id, 10_000_000, self.store.save_frames)
         log.append(ack())
-        wait_for(lambda: log.shown_seq == 1, 10, "ack is shown", 0.001)
+        wait_for(lambda: log.shown_seq == 1, 30, "ack is shown", 0.001)
         return log
 
     def say(self, log, text="x"):
@@ -75,7 +75,7 @@ def test_text_is_shown_while_the_writer_is_busy(life):
     assert log.shown_seq == 3
     assert log.stored_seq == 1
     gate.open()
-    wait_for(lambda: log.stored_seq == 3, 10, "it is stored", 0.01)
+    wait_for(lambda: log.stored_seq == 3, 30, "it is stored", 0.01)
     assert life.store.find_frames(TURN) == log.frames_bytes
 
 
@@ -87,7 +87,7 @@ def test_text_that_comes_fast_waits_for_the_writer(life):
     log.append(chunk(3))
     assert log.shown_seq == 2
     gate.open()
-    wait_for(lambda: log.shown_seq == 3, 10, "it is shown", 0.01)
+    wait_for(lambda: log.shown_seq == 3, 30, "it is shown", 0.01)
 
 
 def test_what_was_shown_outlives_the_process(engine):
@@ -114,7 +114,7 @@ def test_what_is_stored_is_not_stored_again(engine):
     first = Life(engine)
     log = first.log()
     first.say(log)
-    wait_for(lambda: log.stored_seq == 2, 10, "it is stored", 0.01)
+    wait_for(lambda: log.stored_seq == 2, 30, "it is stored", 0.01)
     first.say(log)
     gate = Gate(first.writer)
     first.say(log)
@@ -136,7 +136,7 @@ def test_half_is_not_overwritten_before_it_is_stored(engine, monkeypatch):
         life.say(log, "x" * 500)
     assert 20 < shown < 40
     gate.open()
-    wait_for(lambda: log.stored_seq == log.last_seq, 10, "all is stored", 0.01)
+    wait_for(lambda: log.stored_seq == log.last_seq, 30, "all is stored", 0.01)
     gate = Gate(life.writer)
     life.say(log, "y")
     assert log.shown_seq == log.last_seq
@@ -152,7 +152,7 @@ def test_file_with_halves_of_another_length_is_read_whole(engine, monkeypatch):
         log = first.log()
         while first.ahead._half.begins == 0:
             first.say(log, "x" * 500)
-            wait_for(lambda: log.stored_seq == log.last_seq, 10, "it is stored", 0.001)
+            wait_for(lambda: log.stored_seq == log.last_seq, 30, "it is stored", 0.001)
         gate = Gate(first.writer)
         first.say(log, "in the second half")
         first.die(gate)
@@ -213,7 +213,7 @@ def test_nothing_is_shown_ahead_where_another_instance_may_close_the_turn(life, 
     life.say(log)
     assert log.shown_seq == 1
     gate.open()
-    wait_for(lambda: log.shown_seq == 2, 10, "it is shown", 0.01)
+    wait_for(lambda: log.shown_seq == 2, 30, "it is shown", 0.01)
 
 
 def test_process_whose_lease_had_run_out_goes_without(life):
@@ -244,10 +244,10 @@ def test_what_was_shown_while_the_database_was_away_is_stored_later(life, monkey
     monkeypatch.setattr(writing, "store_frames", away)
     life.say(log)
     log.append(chunk(3))
-    wait_for(lambda: log.shown_seq == 3, 10, "it is shown", 0.01)
+    wait_for(lambda: log.shown_seq == 3, 30, "it is shown", 0.01)
     time.sleep(3 * writing.LEISURE_S)  # it is tried, and tried again
     monkeypatch.setattr(writing, "store_frames", stored)
-    wait_for(lambda: log.stored_seq == 3, 10, "it is stored", 0.01)
+    wait_for(lambda: log.stored_seq == 3, 30, "it is stored", 0.01)
     assert life.store.find_frames(TURN) == log.frames_bytes
 
 
@@ -268,7 +268,7 @@ def test_log_that_ends_without_a_terminal_is_stored_as_far_as_it_was_shown(life)
     log.seal()
     log.close()
     gate.open()
-    wait_for(lambda: log.stored_seq == 2, 10, "it is stored", 0.01)
+    wait_for(lambda: log.stored_seq == 2, 30, "it is stored", 0.01)
     assert [event.seq for event in decode_stream(life.store.find_frames(TURN))] == [1, 2]
 
 
@@ -293,7 +293,7 @@ def test_full_disk_costs_time_only(engine, monkeypatch):
     life = Life(engine)
     log = life.log()
     life.say(log)
-    wait_for(lambda: log.stored_seq == 2, 10, "it is shown once it is stored", 0.01)
+    wait_for(lambda: log.stored_seq == 2, 30, "it is shown once it is stored", 0.01)
     life.die()
 
 

@@ -48,7 +48,7 @@ def test_records_are_sent_again_until_they_are_acknowledged(store):
 
     fill(store, 3)
     outbox = Outbox(store, send, random.Random(1))
-    wait_for(lambda: empty(store), 10, "all records are sent")
+    wait_for(lambda: empty(store), 30, "all records are sent")
     outbox.close(5)
     assert sent[:3] == [["t0", "t1", "t2"]] * 3
     assert outbox.sent == 3
@@ -62,7 +62,7 @@ def test_one_bad_record_does_not_hold_up_the_others(store):
 
     fill(store, 3)
     outbox = Outbox(store, send, random.Random(1))
-    wait_for(lambda: empty(store), 10, "the good records are sent")
+    wait_for(lambda: empty(store), 30, "the good records are sent")
     outbox.close(5)
     assert (outbox.sent, outbox.refused, store.outbox_depth()[:2]) == (2, 1, (0, 1))
 

@@ -53,7 +53,7 @@ def test_pool_outlives_a_worker_that_raises(caplog, error):
         raise error
 
     assert pool.try_start(fail, "a")
-    wait_for(lambda: pool.active == 0, 10, "it has ended", 0.001)
+    wait_for(lambda: pool.active == 0, 30, "it has ended", 0.001)
     assert pool.try_start(ran.set, "b")
     assert ran.wait(10)
     assert pool.close(10) == 0
@@ -74,9 +74,9 @@ def test_pool_never_waits_for_a_thread_and_keeps_none(monkeypatch):
     for _ in range(3):
         assert pool.try_start(work, "a")
         assert ran.acquire(timeout=10)
-        wait_for(lambda: pool.active == 0, 10, "it has ended", 0.001)
+        wait_for(lambda: pool.active == 0, 30, "it has ended", 0.001)
     assert len(set(seen)) == 1
-    wait_for(lambda: pool._threads == 0, 10, "the thread has ended", 0.01)
+    wait_for(lambda: pool._threads == 0, 30, "the thread has ended", 0.01)
     monkeypatch.setattr(workers, "RETRY_S", 0.01)
     with monkeypatch.context() as full:
         full.setattr(threading.Thread, "start", refuse)

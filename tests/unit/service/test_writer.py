@@ -52,7 +52,7 @@ def test_writes_that_wait_together_share_a_commit(store, writer):
     threads = [threading.Thread(target=store.accept_turn, args=(new_turn(f"t{n}"), record(f"t{n}"))) for n in range(30)]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(writer._jobs) == 30, 10, "all wait", 0.001)
+    wait_for(lambda: len(writer._jobs) == 30, 30, "all wait", 0.001)
     before = writer.commits
     gate.open()
     for thread in threads:
@@ -82,7 +82,7 @@ def test_a_job_that_fails_takes_nobody_with_it(store, writer):
     ]
     for thread in threads:
         thread.start()
-    wait_for(lambda: len(writer._jobs) == 2, 10, "both wait", 0.001)
+    wait_for(lambda: len(writer._jobs) == 2, 30, "both wait", 0.001)
     gate.open()
     for thread in threads:
         thread.join(10)
@@ -114,7 +114,7 @@ def test_nobody_is_told_that_what_sqlite_has_undone_was_done(store, writer):
     for number, job in enumerate(jobs, 1):
         threads.append(threading.Thread(target=run, args=(job,)))
         threads[-1].start()
-        wait_for(lambda number=number: len(writer._jobs) == number, 10, "it waits", 0.001)
+        wait_for(lambda number=number: len(writer._jobs) == number, 30, "it waits", 0.001)
     gate.open()
     for thread in threads:
         thread.join(10)
@@ -133,7 +133,7 @@ def test_frames_are_shown_when_they_are_stored(store, writer):
     log.append(chunk(2))
     assert (log.last_seq, log.shown_seq, log.read(0)) == (2, 0, (b"", 0))
     gate.open()
-    wait_for(lambda: log.shown_seq == 2, 10, "the frames are shown", 0.001)
+    wait_for(lambda: log.shown_seq == 2, 30, "the frames are shown", 0.001)
     assert store.find_frames(TURN) == log.frames_bytes
 
 
@@ -144,12 +144,12 @@ def test_first_text_of_a_turn_does_not_wait_for_company(store, writer, monkeypat
     log = TurnLog(TURN, 10_000, store.save_frames)
     for event in (ack(), chunk(2)):
         log.append(event)
-        wait_for(lambda seq=event.seq: log.shown_seq == seq, 10, "it is shown", 0.001)
+        wait_for(lambda seq=event.seq: log.shown_seq == seq, 30, "it is shown", 0.001)
     log.append(chunk(3))
     time.sleep(0.05)
     assert log.shown_seq == 2
     writer.run(lambda _session: None)
-    wait_for(lambda: log.shown_seq == 3, 10, "it is shown", 0.001)
+    wait_for(lambda: log.shown_seq == 3, 30, "it is shown", 0.001)
 
 
 def test_frames_of_an_ended_turn_become_its_log(store):
@@ -170,10 +170,10 @@ def test_log_of_a_turn_that_another_instance_closed_is_cut(store):
     store.accept_turn(new_turn(TURN), record(TURN))
     log = TurnLog(TURN, 10_000, store.save_frames)
     log.append(ack())
-    wait_for(lambda: log.shown_seq == 1, 10, "ack is shown", 0.001)
+    wait_for(lambda: log.shown_seq == 1, 30, "ack is shown", 0.001)
     assert end(store, TURN, close=lambda: (ended(TURN), record(TURN, "turn.done")))
     log.append(chunk(2))
-    wait_for(lambda: log.closed, 10, "the log is closed", 0.001)
+    wait_for(lambda: log.closed, 30, "the log is closed", 0.001)
     assert (log.terminal, log.shown_seq) == (None, 1)
 
 
@@ -185,7 +185,7 @@ def test_frames_are_shown_all_the_same_where_the_database_is_gone(store, writer,
         connection.execute(text("drop table turn_frames"))
     log = TurnLog(TURN, 10_000, store.save_frames)
     log.append(ack())
-    wait_for(lambda: log.shown_seq == 1, 10, "ack is shown", 0.001)
+    wait_for(lambda: log.shown_seq == 1, 30, "ack is shown", 0.001)
 
 
 def test_writer_writes_what_waits_before_it_closes(engine):

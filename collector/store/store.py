@@ -93,6 +93,7 @@ class Store:
         self._freshness_lock = threading.Lock()
         self._broken = False
         self._futile_room, self._futile_until = 0, 0.0
+        self._generation = GENERATIONS[0]  # kept when the file is opened anew: the other one may be on its way into segments
         migrations.adopt_old_name(folder, self.path)
         self._open()
         self._put_away()
@@ -133,7 +134,6 @@ class Store:
             for name, table in TABLES.items()
             for generation in GENERATIONS
         }
-        self._generation = GENERATIONS[0]
         self._appender = Appender(connection, self._dedup_keys)
         self._broken = False
 

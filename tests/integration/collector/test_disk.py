@@ -142,6 +142,24 @@ def test_file_that_the_engine_gave_up_is_opened_anew_though_nobody_sends(small_d
     store.close()
 
 
+def test_rows_that_come_after_the_file_was_opened_anew_are_not_emptied_with_those_before(small_disk):
+    """A generation that is being published is written no more, also where the engine gave the file up meanwhile."""
+    folder, grow = small_disk
+    store = Store(folder / "collector", memory_limit_mib=256, threads=1, abandoned_grace_ms=0)
+    for first in range(0, 5000, 500):
+        store.append(noise(first, first + 500))
+    rotation = store.rotate()
+    rotation.reader.close()
+    (folder / "else").write_bytes(bytes(shutil.disk_usage(folder).free))
+    with pytest.raises(StoreError, match="No space left"):
+        store.checkpoint()
+    grow()
+    store.append(noise(5000, 5010))
+    store.adopt(rotation.generation, [], [])
+    assert counted(store) == 10
+    store.close()
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="a failing sync needs a C compiler to be made")
 def test_failed_sync_is_503_and_loses_nothing(tmp_path):
     """A sync that fails is no 200; the file is opened anew, and what was acknowledged before and after is there once."""

@@ -17,7 +17,7 @@ from collector.app import Parts, create_app
 from collector.lake.dsn import LakeUnusable
 from collector.receive.grpc_server import PortTaken
 from collector.settings import CollectorSettings, load_settings
-from collector.store.store import StoreError
+from collector.store.hot import StoreError
 from lastword import logs
 from lastword.errors import SettingsError
 

@@ -28,7 +28,7 @@ from collector.receive.receiver import Receiver
 from collector.receive.tokens import Tokens
 from collector.settings import MIB, CollectorSettings
 from collector.sql import http as sql
-from collector.sql.surface import QueryError, SqlSurface
+from collector.sql.surface import LOST_FILE, QueryError, SqlSurface
 from collector.store.append import Appended
 from collector.store.batches import Batch
 from collector.store.publisher import Publisher
@@ -158,6 +158,11 @@ class Parts:
                 lambda: self.receiver.decoders_ended,
             ),
             ("lastword_publish_seconds", "Length of the last publication.", lambda: self.publisher.state.seconds),
+            (
+                "lastword_checkpoint_failures",
+                "Times that the log did not go into the hot file, since the start.",
+                lambda: self.store.file.checkpoint_failures,
+            ),
             ("lastword_publish_failures", "Publications that failed since the start.", lambda: self.publisher.state.failures),
             ("lastword_traces_waiting", "Foreign traces that will be looked at for a turn.", lambda: self.deriver.waiting),
             (
@@ -250,7 +255,11 @@ def create_app(parts: Parts) -> Litestar:
         handlers,
         state=State(state),
         lifespan=[lifespan],
-        exception_handlers={QueryError: sql.on_query_error, HTTPException: sql.on_http_exception},
+        exception_handlers={
+            QueryError: sql.on_query_error,
+            HTTPException: sql.on_http_exception,
+            **dict.fromkeys(LOST_FILE, sql.on_lost_file),
+        },
         request_max_body_size=None,  # the receiver counts bytes itself, after inflation
         openapi_config=OpenAPIConfig(
             title="Lastword collector", version=__version__, path="/schema", render_plugins=[JsonRenderPlugin()]

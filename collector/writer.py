@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from collector.store.append import Appended
 from collector.store.batches import Batch, Row, table_of
-from collector.store.store import Store, StoreError
+from collector.store.hot import StoreError
+from collector.store.store import Store
 from collector.store.tables import ACCEPTED, CONTENT, ENDED, SPANS
 
 logger = logging.getLogger(__name__)

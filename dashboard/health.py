@@ -47,6 +47,12 @@ _COUNTED: tuple[tuple[str, str, str, bool], ...] = (
         "The catalog is older than it should be; the live surface is not.",
         False,
     ),
+    (
+        "lastword_checkpoint_failures",
+        "checkpoints failed",
+        "The log beside the hot file grows; nothing of it is lost.",
+        False,
+    ),
     ("lastword_traces_dropped", "foreign traces dropped", "Too many waited: turns were not made of them.", True),
     ("lastword_derive_failures", "turns of spans not made", "They are tried again.", False),
 )

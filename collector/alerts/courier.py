@@ -20,7 +20,7 @@ from collector.alerts.alert import MINUTE_NS, Alert
 from collector.alerts.ledger import TEST, Delivery, Ledger
 from collector.alerts.messages import alertmanager
 from collector.alerts.receivers import Alertmanager, SendFailed
-from collector.store.store import StoreError
+from collector.store.hot import StoreError
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,8 @@ from collector.alerts.standing import Standing
 from collector.alerts.tally import Tally
 from collector.alerts.visible import smallest_multiple
 from collector.alerts.watch import Change, Watch
-from collector.store.store import Store, StoreError
+from collector.store.hot import StoreError
+from collector.store.store import Store
 
 logger = logging.getLogger(__name__)
 

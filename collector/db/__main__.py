@@ -26,7 +26,7 @@ from collector.db.info import holdings, time_column
 from collector.db.opening import Unusable, whole
 from collector.db.show import amount, holdings_table
 from collector.settings import CollectorSettings, load_settings
-from collector.store.store import StoreError, StoreInUse
+from collector.store.hot import StoreError, StoreInUse
 from lastword.errors import SettingsError
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -160,8 +160,8 @@ def prune(context: click.Context, /, **days: int | None) -> None:
         try:
             with whole(settings, keep_of(structs.replace(settings, **chosen))) as held:
                 held.publish()
-                pruned = held.publisher.prune()
-                rows, size = pruned.rows, pruned.bytes
+                held.publisher.prune()
+                rows, size = held.publisher.pruned.rows, held.publisher.pruned.bytes  # publishing prunes too
         except StoreInUse:
             if chosen:
                 raise Unusable(

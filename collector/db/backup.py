@@ -17,10 +17,10 @@ from msgspec import Struct, structs
 from collector.db.opening import Unusable, catalog, open_store, segments_of, whole
 from collector.db.transfer import landed
 from collector.settings import CollectorSettings
+from collector.store.hot import StoreError
 from collector.store.publisher import MAX_LEVEL
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Segment, quoted, sync_file
-from collector.store.store import StoreError
 from collector.store.tables import SNAPSHOTS, TABLES
 from collector.store.views import resting
 

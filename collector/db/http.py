@@ -9,8 +9,8 @@ from litestar import Response, post
 from litestar.datastructures import State
 
 from collector.sql.http import problem
+from collector.store.hot import StoreError
 from collector.store.publisher import Publisher
-from collector.store.store import StoreError
 
 
 @post("/v1/store/publish", status_code=200, summary="Publish what has landed", tags=["store"])

@@ -16,9 +16,10 @@ import httpx2
 
 from collector.settings import CollectorSettings
 from collector.store.catalog import CATALOG_NAME
+from collector.store.hot import StoreInUse
 from collector.store.publisher import Publisher
 from collector.store.retention import Keep
-from collector.store.store import HOT_NAME, Store, StoreInUse
+from collector.store.store import HOT_NAME, Store
 from collector.writer import Writer
 
 NEVER_MS = 10**9
@@ -61,14 +62,16 @@ class Whole:
         self.publisher = Publisher(self.store, self.writer, every_ms=every_ms, keep=keep)
 
     def publish(self) -> None:
-        """Publishes what has landed.
+        """Publishes what has landed, and lets the catalog follow.
 
         Raises:
             Unusable: it could not be; what has landed is safe in the hot file.
         """
-        while self.store.hot_rows:
+        while True:
             if not self.publisher.round():
                 raise Unusable(f"publishing failed: {self.publisher.state.last_error}")
+            if not self.store.hot_rows:
+                return
 
     def close(self) -> None:
         """Publishes and closes."""

@@ -20,8 +20,8 @@ import pyarrow as pa
 from msgspec import Struct
 
 from collector.db.opening import Unusable, Whole
+from collector.store.hot import StoreError
 from collector.store.segments import FORMAT, quoted
-from collector.store.store import StoreError
 from collector.store.tables import SNAPSHOTS, TABLES, Table
 from lastword import __version__
 

@@ -20,8 +20,9 @@ from msgspec import Struct
 
 from collector.derive.turn import SpanFacts, is_root, turn_of
 from collector.store.batches import Batch, Row
+from collector.store.hot import StoreError
 from collector.store.rows import dicts
-from collector.store.store import Store, StoreError
+from collector.store.store import Store
 from collector.store.tables import SPANS
 from collector.writer import QueueFull, Rows
 

@@ -30,7 +30,7 @@ from collector.receive.records import record_rows
 from collector.receive.spans import READ, span_rows
 from collector.receive.tokens import Tokens
 from collector.store.batches import Batch
-from collector.store.store import StoreError
+from collector.store.hot import StoreError
 from collector.writer import QueueFull, Rows, Writer
 
 THREADS = 2

@@ -6,13 +6,14 @@ import time
 from http import HTTPStatus
 from typing import Any
 
+import duckdb
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.params import JSONBody
 
-from collector.sql.surface import MEDIA_TYPES, Query, QueryError, SqlSurface
+from collector.sql.surface import MEDIA_TYPES, Query, QueryError, SqlSurface, opened_anew
 from lastword import __version__
 
 PROBLEM_TYPE = "application/problem+json"
@@ -28,6 +29,11 @@ def problem(status: int, title: str, detail: str) -> Response[bytes]:
 def on_query_error(_: Request[Any, Any, Any], error: QueryError) -> Response[bytes]:
     """A query that was refused or failed."""
     return problem(error.status, error.title, error.detail)
+
+
+def on_lost_file(request: Request[Any, Any, Any], _: duckdb.Error) -> Response[bytes]:
+    """A read of the store while its file is opened anew."""
+    return on_query_error(request, opened_anew())
 
 
 def on_http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

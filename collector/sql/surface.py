@@ -8,6 +8,7 @@ the way of receiving; bounded in concurrency, waiting, rows and time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ Format = Literal["arrow", "json", "csv", "parquet"]
 BATCH_ROWS = 2048
 INTERRUPT_S = 0.05
 _FILE_FUNCTIONS = frozenset({"glob", "sniff_csv", "arrow_scan", "pandas_scan", "seq_scan"})
+LOST_FILE = (duckdb.ConnectionException, duckdb.FatalException, duckdb.InterruptException)
+"""What a reader of the store meets when the engine gives its file up, and when it is opened anew: see `HotFile`."""
+_LOST = ("INTERRUPT Error", "FATAL Error", "Connection Error", "Invalid Input Error: No open result set")
+"""How these begin in words; while rows come, they are Arrow's."""
 MEDIA_TYPES: dict[Format, str] = {
     "arrow": "application/vnd.apache.arrow.stream",
     "json": "application/json",
@@ -118,8 +123,8 @@ class SqlSurface:
             raise QueryError(
                 503, "Service Unavailable", "So much is being stored that queries take turns. Please try again shortly."
             ) from None
-        except (duckdb.ConnectionException, duckdb.FatalException) as error:
-            raise QueryError(503, "Service Unavailable", "The store is being opened anew.") from error
+        except LOST_FILE as error:
+            raise opened_anew() from error
 
     def close(self) -> None:
         """Waits for the queries that run."""
@@ -130,7 +135,8 @@ def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: in
     """The result of a query on a connection that is in a read-only transaction.
 
     Raises:
-        QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 413 for a result that is too large.
+        QueryError: 400 for what the engine does not understand, 403 for what is not a read, 408 at the time limit, 413 for a result that is too large, 503
+            where the engine lost its file meanwhile.
     """
     check_statement(query.sql)
     late, done = threading.Event(), threading.Event()
@@ -140,7 +146,8 @@ def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: in
             return
         late.set()
         while True:  # again and again: the engine forgets an interruption that comes before a query has begun to run
-            connection.interrupt()
+            with contextlib.suppress(duckdb.ConnectionException):  # closed, because the file is opened anew
+                connection.interrupt()
             if done.wait(INTERRUPT_S):
                 return
 
@@ -148,9 +155,15 @@ def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: in
     try:
         reader = connection.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
         return _WRITERS[query.format](reader, _Limits(query.max_rows, max_bytes))
-    except (duckdb.Error, pa.ArrowException) as error:
+    except (
+        duckdb.Error,
+        pa.ArrowException,
+        OSError,
+    ) as error:  # while rows come, the engine's errors are Arrow's, and that is an OSError
         if late.is_set():
             raise QueryError(408, "Request Timeout", f"The query took longer than {query.timeout_ms} ms.") from error
+        if str(error).startswith(_LOST):
+            raise opened_anew() from error
         raise _query_error(error) from error
     finally:
         done.set()
@@ -201,6 +214,11 @@ def _explained(sql: str, starts_and_words: list[tuple[int, str]]) -> duckdb.Stat
         place = end + 1 if end + 1 < len(words) else place
     inner = duckdb.extract_statements(sql[starts[place] :])
     return inner[0].type if len(inner) == 1 else duckdb.StatementType.INVALID
+
+
+def opened_anew() -> QueryError:
+    """What a reader is told whose file was taken from it."""
+    return QueryError(503, "Service Unavailable", "The store is being opened anew. Please try again shortly.")
 
 
 def _query_error(error: Exception) -> QueryError:

@@ -17,10 +17,11 @@ import duckdb
 from msgspec import Struct
 
 from collector.store.catalog import CATALOG_NAME, Catalog
+from collector.store.hot import StoreError
 from collector.store.retention import Keep, due
 from collector.store.rollups import ROLLUPS
 from collector.store.segments import Segment, literal
-from collector.store.store import Rotation, Store, StoreError
+from collector.store.store import Rotation, Store
 from collector.store.tables import SNAPSHOTS, TABLES, Table
 from collector.store.views import landing, published, resting
 from collector.writer import Writer
@@ -81,9 +82,10 @@ class Publisher:
         self.state = Published()
         self._catalog = Catalog(store.folder.path.parent / CATALOG_NAME, store.columns, store.grace_ms)
         self._stale = True  # whether the catalog has still to follow
+        self._untidy = True  # whether files may lie about that no record names
         self._clean_up()
         self._roll_up()
-        self._succeeds(self._write_catalog)
+        self._succeed(self._write_catalog)
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
@@ -94,39 +96,46 @@ class Publisher:
             self.round()
 
     def round(self) -> bool:
-        """Publishes what waits, compacts once, removes what nobody needs; whether it succeeded. A failure is told in the state and tried again."""
+        """Publishes what waits, compacts once, removes what nobody needs; whether all of it succeeded. A failure is told in the state and tried again."""
         with self._one:
-            return self._succeeds(self._round)
-
-    def _round(self) -> None:
-        start = time.monotonic()
-        self._publish()
-        self._compact()
-        if self._clock() >= self._prune_at:
-            self._prune()
-        self._write_catalog()
-        self._remove_superseded()
-        self._writer.call(self._store.checkpoint)
-        active = [segment for segment, _ in self._store.segments()]
-        self.state = Published(
-            len(active),
-            sum(segment.bytes for segment in active),
-            self.state.failures,
-            None,
-            self._clock(),
-            time.monotonic() - start,
-        )
-
-    def _succeeds(self, work: Callable[[], None]) -> bool:
-        try:
-            work()
-        except (StoreError, duckdb.Error, OSError) as error:
-            logger.error("publishing failed: %s", error)  # noqa: TRY400 - the message says it all
+            start = time.monotonic()
+            # Each of them, whatever became of those before: on a full disk it is the last ones that make room.
+            if not self._succeed(
+                self._clean_up,
+                self._publish,
+                self._compact,
+                self._prune_in_time,
+                self._write_catalog,
+                self._remove_superseded,
+                self._checkpoint,
+            ):
+                return False
+            active = [segment for segment, _ in self._store.segments()]
             self.state = Published(
-                self.state.segments, self.state.bytes, self.state.failures + 1, str(error), self.state.published_at
+                len(active),
+                sum(segment.bytes for segment in active),
+                self.state.failures,
+                None,
+                self._clock(),
+                time.monotonic() - start,
             )
-            return False
-        return True
+            return True
+
+    def _succeed(self, *steps: Callable[[], None]) -> bool:
+        failures = []
+        for step in steps:
+            try:
+                step()
+            except (StoreError, duckdb.Error, OSError) as error:
+                failures.append(str(error))
+        if failures:
+            message = "; ".join(dict.fromkeys(failures))
+            logger.error("publishing failed: %s", message)
+            self._untidy = True
+            self.state = Published(
+                self.state.segments, self.state.bytes, self.state.failures + 1, message, self.state.published_at
+            )
+        return not failures
 
     def close(self) -> None:
         """Publishes what has landed and ends. Before the writer is closed."""
@@ -138,8 +147,8 @@ class Publisher:
     # --- publishing
 
     def _adopt(self, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]) -> None:
+        self._stale = True  # before, because a failure behind the commit would leave the catalog as it is
         self._writer.call(lambda: self._store.adopt(generation, new, superseded))
-        self._stale = True
 
     def _publish(self) -> None:
         """Publishes the generation that was written."""
@@ -286,6 +295,10 @@ class Publisher:
             self._write_catalog()
         return Pruned(self.pruned.rows - before.rows, self.pruned.bytes - before.bytes)
 
+    def _prune_in_time(self) -> None:
+        if self._clock() >= self._prune_at:
+            self._prune()
+
     def _prune(self) -> bool:
         """Lets overdue segments count no more, and rewrites at most one that is partly overdue, so that publishing waits for no more than that.
 
@@ -337,10 +350,16 @@ class Publisher:
         self._stale = False
 
     def _clean_up(self) -> None:
-        """At the start: removes files that no record names."""
+        """Removes files that no record names: what a crash, or a round that failed, left behind."""
+        if not self._untidy:
+            return
         known = {segment.file for late in (False, True) for segment, _ in self._store.segments(superseded=late)}
         if strangers := self._store.folder.remove_strangers(known):
             logger.info("removed %d files of an unfinished publication", len(strangers))
+        self._untidy = False
+
+    def _checkpoint(self) -> None:
+        self._writer.call(self._store.file.checkpoint)
 
     def _remove_superseded(self) -> None:
         border = self._clock() - GRACE

@@ -1,16 +1,13 @@
-"""The hot file and what it says of the segments: append batches, hand out readers, and take over what was published.
+"""What stands in the hot file and what it says of the segments: append batches, hand out readers, and take over what was published.
 
-Owns the file, its schema and the table of segments. Invariants: one thread writes (the writer's); what `append` returned from is on disk; a row is stored once however
+Owns the schema and the table of segments. Invariants: one thread writes (the writer's); what `append` returned from is on disk; a row is stored once however
 often it comes; a row stands either in a landing table or in a segment that counts, and changes sides in one transaction.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import shutil
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -25,29 +22,17 @@ from collector.store import migrations
 from collector.store.append import Appended, Appender
 from collector.store.describe import TABLES_TEXT, describe
 from collector.store.freshness import Freshness
+from collector.store.hot import Config, HotFile, StoreError
 from collector.store.rollups import ROLLUPS, STEP_MINUTES
 from collector.store.segments import Folder, Segment, literal, quoted
 from collector.store.tables import SNAPSHOTS, TABLES, Table, create_table
 from collector.store.views import GENERATIONS, Columns, base_views, landing, people_views, published, resting, with_grace
 from lastword import __version__
 
-logger = logging.getLogger(__name__)
-
 T = TypeVar("T")
 
 HOT_NAME = "hot.duckdb"
 SEGMENTS_NAME = "segments"
-CHECKPOINT_BYTES = 8 * 1024 * 1024
-"""A log longer than this is taken into the file when a generation was published, and the file is small."""
-CHECKPOINT_AGAIN_S = 60
-
-
-class StoreError(Exception):
-    """The store cannot be opened or written. The message says why, for the operator."""
-
-
-class StoreInUse(StoreError):
-    """Another process holds the file."""
 
 
 class Times(NamedTuple):
@@ -78,105 +63,68 @@ class Store:
         self.path = folder / HOT_NAME
         self.folder = Folder(folder / SEGMENTS_NAME)
         self.grace_ms = abandoned_grace_ms
+        self.number = 0
         self._dedup_keys = dedup_keys
-        self._config: dict[str, str | bool | int | float | list[str]] = {
+        self._freshness = Freshness(self.folder)
+        self._freshness_lock = threading.Lock()
+        self._generation = GENERATIONS[0]
+        migrations.adopt_old_name(folder, self.path)
+        config: Config = {
             "autoinstall_known_extensions": "false",  # nothing is fetched, and nothing is loaded that a query names
             "autoload_known_extensions": "false",
             "python_enable_replacements": "false",  # a query must not see this process's variables
             "memory_limit": f"{memory_limit_mib}MiB",
             "threads": str(threads),
             "temp_directory": str(folder / "tmp"),
-            "checkpoint_threshold": "1GiB",  # checkpoints are written when the file is small: see `checkpoint`
+            "checkpoint_threshold": "1GiB",  # checkpoints are written when the file is small: see `HotFile.checkpoint`
         }
-        self._cursor_lock = threading.Lock()
-        self._freshness = Freshness(self.folder)
-        self._freshness_lock = threading.Lock()
-        self._broken = False
-        self._futile_room, self._futile_until = 0, 0.0
-        self._generation = GENERATIONS[0]  # kept when the file is opened anew: the other one may be on its way into segments
-        migrations.adopt_old_name(folder, self.path)
-        self._open()
-        self._put_away()
+        self.file = HotFile(self.path, config, self._set_up)
 
-    # --- opening
-
-    def _open(self) -> None:
-        try:
-            self._connection = duckdb.connect(str(self.path), config=self._config)
-        except duckdb.Error as error:
-            if "lock" in str(error).lower():
-                raise StoreInUse(f"{self.path} is in use by another collector") from error
-            raise StoreError(f"{self.path} cannot be opened: {error}") from error
-        try:
-            self._set_up()
-        except migrations.SchemaUnknown as error:
-            self._connection.close()
-            raise StoreError(str(error)) from error
-        except (duckdb.Error, OSError) as error:
-            self._connection.close()
-            raise StoreError(f"{self.path} cannot be read: {error}") from error
-
-    def _set_up(self) -> None:
-        connection = self._connection
+    def _set_up(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Whenever the file was opened, in the middle of a publication too: the generation that is written stays, because the other may be on its way into segments."""
         connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of every cursor, whatever the machine's zone is
         connection.execute("SET GLOBAL parquet_metadata_cache = true")  # segments never change: their footers are read once
-        migrations.migrate(connection)
-        self.columns = self._published_columns()
-        self._make_views()
-        self.number = max(self.folder.highest_number(), self._highest_recorded())
+        try:
+            migrations.migrate(connection)
+        except migrations.SchemaUnknown as error:
+            raise StoreError(str(error)) from error
+        self.columns = _published_columns(connection)
+        self._make_views(connection)
+        self.number = max(self.number, self.folder.highest_number(), _highest_recorded(connection))
         self._see_segments(connection)
         # From here on the engine itself keeps queries from files but these, and from changing that.
         connection.execute(f"SET allowed_directories = {literal([self.folder.path])}")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
         self._hot = {
-            (name, generation): self._count(landing(table, generation))
+            (name, generation): _count(connection, landing(table, generation))
             for name, table in TABLES.items()
             for generation in GENERATIONS
         }
         self._appender = Appender(connection, self._dedup_keys)
-        self._broken = False
 
-    def _published_columns(self) -> Columns:
-        """The columns of each table's segments, and their types."""
-        found = {name: rollup.columns() for name, rollup in ROLLUPS.items()}
-        for table in (*TABLES.values(), *SNAPSHOTS.values()):
-            rows = self._connection.execute(f"DESCRIBE {published(table, _any_landing(table))}").fetchall()
-            found[table.name] = {row[0]: row[1] for row in rows}
-        return found
-
-    def _make_views(self) -> None:
+    def _make_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes the views, and the segments without rows that they need, where they are not those of this collector."""
         files = {name: f"getvariable('segments')['{name}']" for name in self.columns}
         statements = with_grace([*base_views(files.__getitem__, self.columns, live=True), *people_views()], self.grace_ms)
         mark = sha256("".join([*statements, str(dict(TABLES_TEXT)), __version__]).encode()).hexdigest()
-        row = self._connection.execute("SELECT value FROM store.meta WHERE key = 'views'").fetchone()
+        row = connection.execute("SELECT value FROM store.meta WHERE key = 'views'").fetchone()
         if row is not None and row[0] == mark and all(self.folder.empty(name).exists() for name in self.columns):
             return
         for table in (*TABLES.values(), *SNAPSHOTS.values()):
             query = f"SELECT * FROM ({published(table, _any_landing(table))}) LIMIT 0"
-            self.folder.write(self._connection, query, self.folder.empty(table.name), table.name)
+            self.folder.write(connection, query, self.folder.empty(table.name), table.name)
         for name, rollup in ROLLUPS.items():
             columns = ", ".join(f'CAST(NULL AS {kind}) AS "{column}"' for column, kind in rollup.columns().items())
-            self.folder.write(self._connection, f"SELECT * FROM (SELECT {columns}) LIMIT 0", self.folder.empty(name), name)
-        self._see_segments(self._connection)
-        self._connection.begin()
+            self.folder.write(connection, f"SELECT * FROM (SELECT {columns}) LIMIT 0", self.folder.empty(name), name)
+        self._see_segments(connection)
+        connection.begin()
         for statement in statements:
-            self._connection.execute(statement)
-        describe(self._connection)
-        self._connection.execute("DELETE FROM store.meta WHERE key = 'views'")
-        self._connection.execute("INSERT INTO store.meta VALUES ('views', ?)", [mark])
-        self._connection.commit()
-
-    def _highest_recorded(self) -> int:
-        row = self._connection.execute(
-            "SELECT coalesce(max(CAST(regexp_extract(file, '-(\\d+)\\.', 1) AS BIGINT)), 0) FROM store.segments"
-        ).fetchone()
-        return int(row[0]) if row else 0
-
-    def _count(self, table: str) -> int:
-        row = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
-        return int(row[0]) if row else 0
+            connection.execute(statement)
+        describe(connection)
+        connection.execute("DELETE FROM store.meta WHERE key = 'views'")
+        connection.execute("INSERT INTO store.meta VALUES ('views', ?)", [mark])
+        connection.commit()
 
     # --- writing
 
@@ -204,53 +152,17 @@ class Store:
         Raises:
             StoreError: nothing has changed.
         """
-        self._mend()
-        connection = self._connection
-        try:
-            connection.begin()
-            result = work(connection)
-            connection.commit()
-        except duckdb.Error as error:
-            self._undo(error)
-            raise StoreError(str(error)) from error
-        except BaseException:
-            connection.rollback()
-            raise
-        return result
-
-    def _undo(self, error: duckdb.Error) -> None:
-        """Ends a failed transaction. Where the engine has given the file up, it is to be opened anew: what was committed is in its log."""
-        self._broken = isinstance(error, duckdb.FatalException)
-        with contextlib.suppress(duckdb.Error):  # the failure may have ended the transaction already
-            self._connection.rollback()
-
-    def _mend(self) -> None:
-        """Opens the file anew after the engine gave it up. Without a checkpoint, which a full disk would forbid: what is stored can be read."""
-        if self._broken:
-            with self._cursor_lock:
-                self._connection.close()
-                self._open()
-
-    def _is_given_up(self) -> bool:
-        """Whether the engine gave the file up, which a reader's statement can cause as well."""
-        try:
-            self._connection.execute("SELECT 1")
-        except duckdb.Error:
-            return True
-        return False
+        return self.file.transaction(work)
 
     # --- publishing: the writer's thread calls these for the publisher
 
     def rotate(self) -> Rotation | None:
         """Turns to the other generation and returns the one that was written; none where nothing waits to be published.
 
-        It comes by every few seconds, also where nothing is sent, so it is here that a file is opened anew which the engine gave up.
-
         Raises:
             StoreError: the file cannot be opened.
         """
-        self._broken = self._broken or self._is_given_up()
-        self._mend()
+        self.file.look_after()  # here, because this is asked for every few seconds, also where nothing is sent
         if not self.hot_rows:
             return None
         other = GENERATIONS[1 - GENERATIONS.index(self._generation)]
@@ -268,7 +180,7 @@ class Store:
         self.transaction(lambda connection: self._adopt(connection, generation, new, superseded))
         if generation is not None:
             self._hot.update({(name, generation): 0 for name in TABLES})
-        self._see_segments(self._connection)
+        self._see_segments(self.file.connection)
 
     def _adopt(
         self, connection: duckdb.DuckDBPyConnection, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]
@@ -293,48 +205,16 @@ class Store:
                 if self._hot[name, generation]:
                     connection.execute(create_table(landing(table, generation), table.schema, replace=True))
 
-    def checkpoint(self, longer_than: int = CHECKPOINT_BYTES) -> None:
-        """Takes the log into the file where it is longer than so many bytes, and no reader is in the way.
-
-        After a failure, which costs readers their file for a moment, only once the disk has more room or a minute is over.
-
-        Raises:
-            StoreError: it did not go in. Nothing is lost: the log stays as it is.
-        """
-        log = self.path.with_name(self.path.name + ".wal")
-        if not log.exists() or log.stat().st_size <= longer_than:
-            return
-        room, now = shutil.disk_usage(self.folder.path).free, time.monotonic()
-        if room <= self._futile_room and now < self._futile_until:
-            return
-        try:
-            self._connection.execute("CHECKPOINT")
-        except duckdb.TransactionException:
-            pass  # a reader: the next time will do
-        except duckdb.Error as error:
-            self._futile_room, self._futile_until = room, now + CHECKPOINT_AGAIN_S
-            self._broken = self._broken or isinstance(error, duckdb.FatalException)
-            self._mend()
-            raise StoreError(str(error)) from error
-
-    def _put_away(self) -> None:
-        """A checkpoint at the start and at the end. Where the disk has no room for it, the log is read again at the next start."""
-        try:
-            self.checkpoint(0)
-        except StoreError as error:
-            logger.error("the log stays beside the file: %s", error)  # noqa: TRY400 - the engine's message says it all
-
     def forget(self, files: Iterable[str]) -> None:
         """Drops superseded segments from the records; their files are removed after it."""
-        for file in files:
-            self._connection.execute("DELETE FROM store.segments WHERE file = ? AND superseded_at IS NOT NULL", [file])
+        delete = "DELETE FROM store.segments WHERE file = ? AND superseded_at IS NOT NULL"
+        self.transaction(lambda connection: [connection.execute(delete, [file]) for file in files])
 
     # --- reading: any thread
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own onto the same database. It sees no segments: see `reading`."""
-        with self._cursor_lock:
-            return self._connection.cursor()
+        return self.file.cursor()
 
     @contextlib.contextmanager
     def reading(self, times: Times = EVER) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -387,8 +267,28 @@ class Store:
 
     def close(self) -> None:
         """Writes the log into the file and closes it."""
-        self._put_away()
-        self._connection.close()
+        self.file.close()
+
+
+def _published_columns(connection: duckdb.DuckDBPyConnection) -> Columns:
+    """The columns of each table's segments, and their types."""
+    found = {name: rollup.columns() for name, rollup in ROLLUPS.items()}
+    for table in (*TABLES.values(), *SNAPSHOTS.values()):
+        rows = connection.execute(f"DESCRIBE {published(table, _any_landing(table))}").fetchall()
+        found[table.name] = {row[0]: row[1] for row in rows}
+    return found
+
+
+def _highest_recorded(connection: duckdb.DuckDBPyConnection) -> int:
+    row = connection.execute(
+        "SELECT coalesce(max(CAST(regexp_extract(file, '-(\\d+)\\.', 1) AS BIGINT)), 0) FROM store.segments"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(row[0]) if row else 0
 
 
 def _any_landing(table: Table) -> str:

@@ -19,7 +19,19 @@ from dashboard.state import preset_view
 from lastword import names
 from lastword.wire import encode_json
 from tests.support.otlp import ended, log_request
-from tests.support.pages import IDLE, Stack, drag, inaccessible, is_foreign, keep, overflow, query, start, visit
+from tests.support.pages import (
+    IDLE,
+    Stack,
+    drag,
+    expect_none_failed,
+    inaccessible,
+    is_foreign,
+    keep,
+    overflow,
+    query,
+    start,
+    visit,
+)
 from tests.support.synthetic import post
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -105,12 +117,12 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
     for panel in PANELS:
         expect(page.locator(f".st-key-panel-{panel}")).to_be_visible()
     expect(page.locator('[class*="st-key-chart-"] svg.marks').first).to_be_attached()
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     assert overflow(page) == 0
     assert inaccessible(page, axe) == []
     keep(page, f"overview-{scheme}-{width}")
     visit(page, f"{stack.url}/turn?id={interrupted(stack)}", shows=".lw-timeline")
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     assert overflow(page) == 0
     assert inaccessible(page, axe) == []
     expect(page.locator(".st-key-wide-spans")).to_be_visible(visible=width > 640)
@@ -118,7 +130,7 @@ def test_pages_are_whole_in_every_theme_and_width(browser: Browser, stack: Stack
     keep(page, f"turn-{scheme}-{width}")
     for name, address, shows in OTHERS if (scheme, width) in {("light", 1440), ("dark", 390)} else ():
         visit(page, f"{stack.url}{address}", shows=shows)
-        expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+        expect_none_failed(page)
         assert overflow(page) == 0, name
         assert inaccessible(page, axe) == [], name
         keep(page, f"{name}-{scheme}-{width}")
@@ -146,7 +158,7 @@ def test_drag_zooms_in_and_back_zooms_out(page: Page, stack: Stack) -> None:
     page.wait_for_url("**window=custom**")
     assert {"from", "to"} <= set(query(page))
     expect(page.locator('[class*="st-key-chart-rate-live"]')).to_have_count(0)
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     page.go_back()
     expect(page.locator('[class*="st-key-chart-rate-live"]').first).to_be_visible()
     assert query(page)["window"] == ["6h"]
@@ -182,7 +194,7 @@ def test_link_of_an_alert_opens_its_window(page: Page, stack: Stack) -> None:
     start = end - timedelta(hours=HOURS)
     asked = {"window": "custom", "from": f"{start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{end:%Y-%m-%dT%H:%M:%SZ}", "tier": "smart"}
     visit(page, f"{stack.url}/partials?{urlencode(asked)}", shows=".lw-turns")
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     expect(page.locator(".st-key-url-tier input")).to_have_value("smart")
     tiers = {cell.inner_text() for cell in page.locator(".lw-turns tbody tr td:nth-child(4)").all()}
     assert tiers == {"smart"}
@@ -369,7 +381,7 @@ def test_turn_page_shows_what_somebody_elses_record_holds(page: Page, stack: Sta
     assert (sent.status_code, sent.content) == (200, b"")
     visit(page, f"{stack.url}/turn?id={turn_id}", shows=".lw-json")
     expect(page.locator(".st-key-panel-sql")).to_contain_text(turn_id)
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
 
 
 def test_search_finds_a_turn_by_its_trace(page: Page, stack: Stack) -> None:
@@ -439,7 +451,7 @@ def test_alert_that_fires_leads_to_its_evidence_and_its_turns(page: Page, stack:
     episode = page.locator(".st-key-panel-episode")
     expect(episode.locator(".lw-meter + .lw-detail")).to_contain_text("times the threshold of")
     expect(episode.locator(".st-key-episode-reasons")).to_contain_text("provider_error")
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     expect(episode.locator("table").last.locator("tbody tr")).to_have_count(3)
     episode.get_by_text("The turns that broke").click()
     page.wait_for_url("**/partials?**window=custom**")
@@ -450,7 +462,7 @@ def test_alert_that_fires_leads_to_its_evidence_and_its_turns(page: Page, stack:
         trust_env=False,
     ).json()["rows"][0][0]
     visit(page, link, shows=".lw-turns")
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     visit(page, f"{stack.url}/?window=1h", shows=".st-key-panel-alerts p")
     expect(page.locator(".st-key-panel-alerts")).to_contain_text("page")
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from collector.synthetic.turns import synthesize
 from tests.support import oidc
-from tests.support.pages import Stack, inaccessible, keep, query, start, visit
+from tests.support.pages import Stack, expect_none_failed, inaccessible, keep, query, start, visit
 from tests.support.product import free_port, wait_for
 from tests.support.synthetic import post
 
@@ -112,7 +112,7 @@ def test_a_login_leads_to_the_address_that_was_opened_and_out_again(guarded: Gua
     page.locator(".st-key-panel-rate").wait_for()
     assert query(page) == {"window": ["6h"], "tier": ["smart"]}
     expect(page.locator(".st-key-visitor")).to_contain_text("Ann")
-    expect(page.locator('[class*="st-key-failed-"]')).to_have_count(0)
+    expect_none_failed(page)
     visit(page, f"{guarded.stack.url}/turn?id={guarded.turn_id}", shows=".lw-timeline")
     keep(page, "logged-in")
     page.get_by_role("button", name="Log out").click()

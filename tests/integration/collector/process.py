@@ -73,7 +73,7 @@ class Program:
         return status
 
     def post(self, signal, body):
-        return httpx2.post(f"{self.url}/v1/{signal}", content=body, headers=_HEADERS, trust_env=False, timeout=20)
+        return httpx2.post(f"{self.url}/v1/{signal}", content=body, headers=_HEADERS, trust_env=False, timeout=60)
 
     def metrics(self):
         """What Prometheus would read."""

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import Me
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 
-from collector.store.store import StoreError
+from collector.store.hot import StoreError
 from tests.integration.collector.conftest import Collector, start
 from tests.integration.collector.process import Program
 from tests.integration.collector.test_receive import rich_request

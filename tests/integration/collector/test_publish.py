@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pytest
 
+from collector.db import opening
 from collector.store import migrations
+from collector.store.catalog import Catalog
 from collector.store.publisher import FAN_IN, GRACE
 from collector.store.store import Store
 from collector.synthetic.requests import record_request, span_request
@@ -43,6 +45,10 @@ def quiet(tmp_path):
 def send(collector, turns):
     assert collector.send("logs", record_request(turns)).status_code == 200
     assert collector.send("traces", span_request(turns)).status_code == 200
+
+
+def full(*_arguments):
+    raise OSError(28, "No space left on device")
 
 
 def everything(collector, names=TABLES):
@@ -247,10 +253,6 @@ def test_failed_publication_is_told_and_loses_nothing(quiet, monkeypatch):
     """A folder that cannot be written: said on /metrics, rows stay where they are and are readable, and the next round mends it."""
     send(quiet, list(synthesize(20, seed=5, hours=1)))
     before = everything(quiet)
-
-    def full(*_arguments):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(quiet.parts.store.folder, "write", full)
     assert not quiet.parts.publisher.round()
     assert "lastword_publish_failures 1.0" in quiet.http.get("/metrics").text
@@ -261,6 +263,46 @@ def test_failed_publication_is_told_and_loses_nothing(quiet, monkeypatch):
     assert quiet.parts.publisher.round()
     assert quiet.parts.store.hot_rows == 0
     assert set(before["spans"]) < set(everything(quiet)["spans"])
+
+
+def test_failed_publication_leaves_no_files_and_keeps_nothing_from_making_room(quiet, monkeypatch):
+    """Nothing can be published any more: what is superseded goes all the same, what a failed round wrote goes with the next, and the catalog follows what counts."""
+    publisher, store = quiet.parts.publisher, quiet.parts.store
+    for n in range(FAN_IN):
+        quiet.send("traces", spans(5, start_ns=1_700_000_000_000_000_000 + n * 60_000_000_000))
+        publisher.round()
+    assert len(list(store.folder.path.glob("spans-0*.parquet"))) == FAN_IN + 1
+    quiet.send("traces", spans(7))
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "adopt", full)
+        patch.setattr(publisher, "_clock", lambda: datetime.now(UTC) + GRACE + timedelta(seconds=1))
+        for _ in range(3):
+            assert not publisher.round()
+        assert len(list(store.folder.path.glob("spans-0*.parquet"))) <= 2  # the merged one, and that of the last round
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher._catalog, "write", full)
+        assert not publisher.round()
+        assert "No space left" in publisher.state.last_error
+    assert publisher.round()
+    with catalog(quiet) as other:
+        assert other.execute("select count(*) from spans").fetchall() == [(5 * FAN_IN + 7,)]
+    assert len(list(store.folder.path.glob("spans-0*.parquet"))) == 2
+
+
+def test_store_whose_catalog_stayed_behind_is_published_before_it_is_copied(tmp_path, monkeypatch):
+    """The catalog had no room at the end of a collector and has none at the start: the command says so, and does not copy what it says."""
+    client, parts = start(tmp_path, commit_wait_ms=1, publish_ms=NEVER_MS)
+    settings = parts.settings
+    with client:
+        assert Collector(client, parts).send("traces", spans(7)).status_code == 200
+        monkeypatch.setattr(Catalog, "write", full)
+    with opening.whole(settings) as held, pytest.raises(opening.Unusable, match="No space left"):
+        held.publish()
+    monkeypatch.undo()
+    with opening.whole(settings) as held:
+        held.publish()
+    with duckdb.connect(str(settings.store_path / "catalog.duckdb"), read_only=True) as other:
+        assert other.execute("select count(*) from spans").fetchall() == [(7,)]
 
 
 def test_rows_beyond_what_may_wait_for_publication_are_503(tmp_path):

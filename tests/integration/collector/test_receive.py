@@ -20,7 +20,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.receive.encodings import JSON, PROTOBUF
-from collector.store.store import Store, StoreError
+from collector.store.hot import StoreError
+from collector.store.store import Store
 from lastword.events import CompletionStatus, Reason, TurnContent
 from tests.integration.collector.conftest import Collector, start
 from tests.support.otlp import accepted, ended, log_request, span_ids, spans

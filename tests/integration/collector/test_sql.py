@@ -212,6 +212,15 @@ def test_runaway_query_ends_at_its_time_limit(filled):
     assert filled.rows("select 1") == [[1]]
 
 
+@pytest.mark.parametrize("kind", ["json", "csv", "arrow", "parquet"])
+def test_runaway_query_that_gives_rows_ends_at_its_time_limit(filled, kind):
+    """A result that begins to come and never ends, and is not too large either."""
+    sql = "select range from range(100000000000) where range < 300000 or hash(range) % 1000000007 = 1"
+    response = filled.query(sql, timeoutMs=500, maxRows=1_000_000, format=kind)
+    assert (response.status_code, response.json()["title"]) == (408, "Request Timeout")
+    assert filled.rows("select 1") == [[1]]
+
+
 def test_interruption_that_comes_too_early_comes_again(filled):
     """A time limit that ends while the query is still being prepared ends the query all the same: the engine forgets an interruption of what does not run yet."""
     cursor = filled.parts.store.cursor()

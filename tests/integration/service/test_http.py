@@ -175,14 +175,12 @@ def test_new_turns_start_while_others_wait(service):
 def test_over_capacity_is_503_with_retry_after(tmp_path):
     """Beyond the workers a question is refused before `ack`, and the others are unharmed."""
     small = Service(tmp_path, LASTWORD_SERVICE_MAX_TURNS="2")
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        responses = list(pool.map(lambda _: small.ask(metadata={"answer_tokens": "300"}), range(6)))
-    refused = [response for response in responses if response.status_code == 503]
-    assert len(refused) == 4
-    assert all(response.headers["retry-after"] == "1" for response in refused)
-    assert all(
-        turn_of(response)[-1].metadata.completion_status == "success" for response in responses if response.status_code == 200
-    )
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        slow = [pool.submit(small.ask, metadata={"fault": "slow_first_token"}) for _ in range(2)]
+        wait_for(lambda: "lastword_active_turns 2.0" in small.http.get("/metrics").text, 20, "two turns run")
+        refused = [small.ask() for _ in range(4)]
+        assert [(response.status_code, response.headers["retry-after"]) for response in refused] == [(503, "1")] * 4
+        assert all(turn_of(future.result())[-1].metadata.completion_status == "success" for future in slow)
     assert small.stop() == 0
 
 

@@ -100,26 +100,26 @@ class Publisher:
         with self._one:
             start = time.monotonic()
             # Each of them, whatever became of those before: on a full disk it is the last ones that make room.
-            if not self._succeed(
+            done = self._succeed(
                 self._clean_up,
                 self._publish,
                 self._compact,
                 self._prune_in_time,
                 self._write_catalog,
                 self._remove_superseded,
-                self._checkpoint,
-            ):
-                return False
-            active = [segment for segment, _ in self._store.segments()]
-            self.state = Published(
-                len(active),
-                sum(segment.bytes for segment in active),
-                self.state.failures,
-                None,
-                self._clock(),
-                time.monotonic() - start,
             )
-            return True
+            return done and self._succeed(lambda: self._tell(start))
+
+    def _tell(self, start: float) -> None:
+        active = [segment for segment, _ in self._store.segments()]
+        self.state = Published(
+            len(active),
+            sum(segment.bytes for segment in active),
+            self.state.failures,
+            None,
+            self._clock(),
+            time.monotonic() - start,
+        )
 
     def _succeed(self, *steps: Callable[[], None]) -> bool:
         failures = []
@@ -149,6 +149,7 @@ class Publisher:
     def _adopt(self, generation: str | None, new: Iterable[Segment], superseded: Iterable[str]) -> None:
         self._stale = True  # before, because a failure behind the commit would leave the catalog as it is
         self._writer.call(lambda: self._store.adopt(generation, new, superseded))
+        self._writer.call(self._store.file.checkpoint)
 
     def _publish(self) -> None:
         """Publishes the generation that was written."""
@@ -357,9 +358,6 @@ class Publisher:
         if strangers := self._store.folder.remove_strangers(known):
             logger.info("removed %d files of an unfinished publication", len(strangers))
         self._untidy = False
-
-    def _checkpoint(self) -> None:
-        self._writer.call(self._store.file.checkpoint)
 
     def _remove_superseded(self) -> None:
         border = self._clock() - GRACE

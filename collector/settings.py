@@ -37,7 +37,11 @@ class CollectorSettings(Common, frozen=True, kw_only=True):
     commit_rows: Annotated[Positive, Meta(description="Rows of one commit at most.")] = 20_000
     commit_wait_ms: Annotated[int, Meta(ge=0, description="How long a commit waits for company, in milliseconds.")] = 5
     publish_ms: Annotated[
-        int, Meta(ge=50, description="How often rows are published to Parquet and to the catalog, in milliseconds.")
+        int,
+        Meta(
+            ge=50,
+            description="How often rows are published to Parquet and to the catalog, in milliseconds; up to four times as long while rows come in about as fast as they can be stored.",
+        ),
     ] = 3000
     hot_rows: Annotated[Positive, Meta(description="Rows that wait to be published; beyond it the answer is 503.")] = 5_000_000
     spans_days: Annotated[Days, Meta(description="How long spans are kept, in days; 0 for ever.")] = 30

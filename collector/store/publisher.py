@@ -35,6 +35,8 @@ MAX_SEGMENT_ROWS = 5_000_000
 GRACE = timedelta(minutes=10)
 """How long the file of a superseded segment stays, for readers that know it from a catalog."""
 PRUNE_EVERY = timedelta(minutes=1)
+WAIT_ROUNDS = 4
+WAIT_ROWS = 150_000
 
 
 class Published(Struct, frozen=True):
@@ -92,8 +94,12 @@ class Publisher:
     # --- the thread
 
     def _run(self) -> None:
+        published = time.monotonic()
         while not self._stop.wait(self._every_s):
-            self.round()
+            waited_s = time.monotonic() - published
+            if not may_wait(busy=self._writer.busy, rows=self._store.hot_rows, waited_s=waited_s, every_s=self._every_s):
+                self.round()
+                published = time.monotonic()
 
     def round(self) -> bool:
         """Publishes what waits, compacts once, removes what nobody needs; whether all of it succeeded. A failure is told in the state and tried again."""
@@ -365,6 +371,14 @@ class Publisher:
         if old := self._removable(old):
             self._writer.call(lambda: self._store.forget(old))
             self._store.folder.remove(old)
+
+
+def may_wait(*, busy: bool, rows: int, waited_s: float, every_s: float) -> bool:
+    """Whether a publication waits for a pause of the senders, who want the same cores: not with many rows, which live queries have to go through, and not for long.
+
+    Rows that are published together are fewer segments, which are less to compact.
+    """
+    return busy and rows < WAIT_ROWS and waited_s < WAIT_ROUNDS * every_s
 
 
 def _time(us: int | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Queries stand back where rows come in about as fast as they can be stored."""
+"""Queries and publications stand back where rows come in about as fast as they can be stored."""
 
 import contextlib
 import threading
@@ -11,6 +11,7 @@ from collector import writer as writing
 from collector.sql.surface import Query, QueryError, SqlSurface
 from collector.sql.turns import MOST_REST_S, MOST_WAIT_S, Busy, Turns
 from collector.store.append import Appended
+from collector.store.publisher import WAIT_ROWS, may_wait
 from collector.writer import Rows, Writer
 from tests.support.product import wait_for
 
@@ -188,3 +189,12 @@ def test_who_got_no_turn_is_told_to_come_again(monkeypatch):
 def answered(surface, query):
     with contextlib.suppress(QueryError):
         return surface._run(query, surface._turns.now()).rows == 1
+
+
+@pytest.mark.parametrize(
+    ("busy", "rows", "waited_s", "waits"),
+    [(True, 1, 11, True), (False, 1, 3, False), (True, 1, 12, False), (True, WAIT_ROWS, 3, False)],
+)
+def test_a_publication_waits_for_a_pause_within_bounds(busy, rows, waited_s, waits):
+    """Neither without need, nor for longer than four of its rounds, nor until there are many rows."""
+    assert may_wait(busy=busy, rows=rows, waited_s=waited_s, every_s=3) == waits

@@ -191,5 +191,5 @@ class Writer:
             if loose:
                 parts.append(table_of(loose, schema))
             if parts:
-                tables[name] = pa.concat_tables(parts)
+                tables[name] = pa.concat_tables(parts).combine_chunks()  # the engine reads each chunk as a task of its own
         return self._store.append(tables)

@@ -19,6 +19,8 @@ from collector.store.tables import TABLES, Table
 from collector.store.views import landing
 
 LAST_US = (2**63 - 1 - 999) // 1000
+_ID_DIGITS = 16
+_IS_DIGIT = np.isin(np.arange(256), np.frombuffer(b"0123456789abcdef", np.uint8))
 _IN_ONE_THREAD = "RETURNING NULL"
 """An insertion that gives something back is not shared out: for some thousand rows, waking the engine's other threads takes more of the processor than they save."""
 
@@ -42,7 +44,7 @@ class Appender:
         recent = Recent(capacity)
         # Published times have microseconds: the end of its microsecond is not before any row's time. The last microsecond of all has no end that fits.
         loaded = self._connection.execute(
-            f"SELECT hash({', '.join(table.keys)}) AS key, least(epoch_us({table.time_at}), {LAST_US}) * 1000 + 999 AS time FROM store.{table.name} "
+            f"SELECT {_key(table.name, table.keys)} AS key, least(epoch_us({table.time_at}), {LAST_US}) * 1000 + 999 AS time FROM store.{table.name} "
             f"ORDER BY {table.time_at} DESC LIMIT {capacity + 1}"
         ).fetchnumpy()
         keys, times = np.asarray(loaded["key"], np.uint64), np.asarray(loaded["time"], np.int64)
@@ -61,7 +63,7 @@ class Appender:
             batches = {**batches, "ended": self._with_deadlines(ended, accepted)}
         for name, table in TABLES.items():
             if name in batches:
-                keys, times = self._hashed(batches[name], table.keys, table.time)
+                keys, times = self._keys(name, batches[name], table.keys, table.time)
                 stored[name] = self._append_one(table, batches[name], keys, times, generation)
                 hashed.append((name, keys, times))
         if accepted is not None:
@@ -124,7 +126,7 @@ class Appender:
             accepted = accepted.filter(pc.invert(gone))
         if not accepted.num_rows:
             return 0
-        suspects, low_ns, high_ns = self._recent["ended"].suspects(*self._hashed(accepted, ("turn_id",), "started_ns"))
+        suspects, low_ns, high_ns = self._recent["ended"].suspects(*self._keys("ended", accepted, ("turn_id",), "started_ns"))
         over = (
             "AND NOT EXISTS (SELECT 1 FROM store.ended AS old WHERE old.turn_id = new.turn_id "
             f"AND old.started_at BETWEEN {_at(low_ns)} AND {_at(high_ns)})"
@@ -137,11 +139,12 @@ class Appender:
             ).fetchone()
         return int(row[0]) if row else 0
 
-    def _hashed(self, batch: pa.Table, keys: tuple[str, ...], time: str) -> tuple[Keys, Times]:
+    def _keys(self, name: str, batch: pa.Table, keys: tuple[str, ...], time: str) -> tuple[Keys, Times]:
+        """What `Recent` knows rows of a table by, and their times."""
+        if name == "spans" and (found := _span_keys(batch["span_id"])) is not None:
+            return found, batch[time].to_numpy()
         with self._registered(batch.select([*keys, time])):
-            hashed = self._connection.execute(
-                f"SELECT hash({', '.join(keys)}) AS key, {time} AS time FROM incoming"
-            ).fetchnumpy()
+            hashed = self._connection.execute(f"SELECT {_key(name, keys)} AS key, {time} AS time FROM incoming").fetchnumpy()
         return np.asarray(hashed["key"], np.uint64), np.asarray(hashed["time"], np.int64)
 
     @contextlib.contextmanager
@@ -155,3 +158,23 @@ class Appender:
 
 def _at(ns: int) -> str:
     return f"make_timestamptz({ns // 1000})"
+
+
+def _key(name: str, keys: tuple[str, ...]) -> str:
+    """The expression for 64 bits that stand for a row. A span's id is that already, and is read from its text without the engine: see `_span_keys`."""
+    if name != "spans":
+        return f"hash({', '.join(keys)})"
+    return "CASE WHEN regexp_full_match(span_id, '[0-9a-f]{16}') THEN CAST('0x' || span_id AS UBIGINT) ELSE hash(span_id) END"
+
+
+def _span_keys(ids: pa.ChunkedArray) -> Keys | None:
+    """What `_key` says of the ids of spans, where all are of the usual form; none where one is not."""
+    column = pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.string())
+    offsets, text = column.buffers()[1:]
+    if column.null_count or column.offset or offsets is None or text is None:
+        return None
+    ends = np.frombuffer(offsets, np.int32, len(column) + 1)
+    digits = np.frombuffer(text, np.uint8, int(ends[-1]))
+    if (np.diff(ends) != _ID_DIGITS).any() or not _IS_DIGIT[digits].all():
+        return None
+    return np.frombuffer(bytes.fromhex(digits.tobytes().decode("ascii")), ">u8").astype(np.uint64)

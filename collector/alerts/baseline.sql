@@ -44,6 +44,7 @@ WITH wanted AS (
 )
 SELECT w.target, x.route, x.tier, coalesce(u.p0, CASE WHEN x.route = '' THEN 0.001 END, r.p0, a.p0, $prior), w.target - coalesce(u.since, r.since, a.since, w.target)
 FROM wanted AS w CROSS JOIN leaves AS x
+ANTI JOIN rates AS known ON known.hour = w.target AND known.route = x.route AND known.tier = x.tier
 LEFT JOIN usual AS u ON u.grain = 'leaf' AND u.target = w.target AND u.route = x.route AND u.tier = x.tier
 LEFT JOIN usual AS r ON r.grain = 'route' AND r.target = w.target AND r.route = x.route
 LEFT JOIN usual AS a ON a.grain = 'all' AND a.target = w.target;

@@ -135,9 +135,19 @@ class Detector:
         if not self._leaves.issuperset(found):
             self._leaves.update(found)
             self._name_series()
-            if self._hours is not None:
-                self._connection.execute("DELETE FROM rates WHERE hour >= ?", [self._hours[1]])
-                self._rate(self._hours[1], self._hours[1])
+        self._rate_unrated(first, last)
+
+    def _rate_unrated(self, first: int, last: int) -> None:
+        """Computes what is usual for turns whose hour was rated without them: of a new route, of one that comes back after days, or that came late."""
+        if self._hours is None:
+            return
+        row = self._connection.execute(
+            "SELECT min(minute // 60) FROM minutes AS m WHERE minute BETWEEN ? AND ? AND NOT EXISTS "
+            "(SELECT 1 FROM rates AS r WHERE r.hour = m.minute // 60 AND r.route = m.route AND r.tier = m.tier)",
+            [first, min(last, self._hours[1] * 60 + 59)],
+        ).fetchone()
+        if row is not None and row[0] is not None:
+            self._rate(row[0], self._hours[1])
 
     def _name_series(self) -> None:
         """Every series once: one that has the same turns as a wider one is left out, and turns without a route are a part of the whole alone."""
@@ -196,6 +206,7 @@ class Detector:
         self._spread(first_hour)
 
     def _rate(self, first: int, last: int) -> None:
+        """Computes what is usual in these hours for the routes and tiers for which it was not."""
         self._connection.execute(
             _sql("baseline"),
             {"first": first, "last": last, "history": HISTORY_HOURS, "embargo": EMBARGO_HOURS, "prior": self._prior},

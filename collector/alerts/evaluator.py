@@ -239,7 +239,7 @@ class Evaluator:
     def _judge(self, first: int, last: int) -> None:
         """Judges the minutes `first` to `last`; tells of conditions only as they are in the last."""
         outcome = Outcome({}, [], [])
-        hours_turn = first % 60 == 0 or last - first > REACH
+        hours_turn = last // 60 > (first - 1) // 60
         start = first - (REWORKED_HOURS * 60 if hours_turn else REACH + LATE_MINUTES)
         with self._store.reading() as reader:
             table = read_minutes(reader, start, last)

@@ -155,11 +155,8 @@ def run_on(connection: duckdb.DuckDBPyConnection, query: Query, *, max_bytes: in
     try:
         reader = connection.execute(query.sql, query.params or None).to_arrow_reader(BATCH_ROWS)
         return _WRITERS[query.format](reader, _Limits(query.max_rows, max_bytes))
-    except (
-        duckdb.Error,
-        pa.ArrowException,
-        OSError,
-    ) as error:  # while rows come, the engine's errors are Arrow's, and that is an OSError
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        # An OSError is how Arrow passes on the engine's errors while rows come.
         if late.is_set():
             raise QueryError(408, "Request Timeout", f"The query took longer than {query.timeout_ms} ms.") from error
         if str(error).startswith(_LOST):

@@ -36,7 +36,9 @@ GRACE = timedelta(minutes=10)
 """How long the file of a superseded segment stays, for readers that know it from a catalog."""
 PRUNE_EVERY = timedelta(minutes=1)
 WAIT_ROUNDS = 4
+"""While senders are busy, a publication waits for so many of its rounds at most."""
 WAIT_ROWS = 150_000
+"""It waits no longer once so many rows are unpublished."""
 
 
 class Published(Struct, frozen=True):

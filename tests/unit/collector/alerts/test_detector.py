@@ -156,6 +156,41 @@ def test_a_new_route_is_judged_by_what_is_usual_elsewhere():
         assert any(kind == "fired" for _, kind, _ in story(changes)) is fires
 
 
+def part(table, first, last):
+    """The minutes of a table from `first` to `last` behind START."""
+    at = pa.compute.subtract(table["minute"], START)
+    return table.filter(pa.compute.and_(pa.compute.greater_equal(at, first), pa.compute.less_equal(at, last)))
+
+
+def advanced(watch, table, minute):
+    """A minute as the evaluator walks it: the last hours are loaded anew before it. What fired."""
+    watch.detector.load(part(table, minute - 130, minute), START + minute - 130, START + minute)
+    return [series for _, kind, series in story(watch.advance(START + minute, START + minute)) if kind == "fired"]
+
+
+def test_turns_that_come_when_their_hour_is_over_are_judged():
+    """A store that was empty until the minute behind the hour: the incident that began before it fires at once, as it would had its turns been there."""
+    table = minutes(routes=("docs",), n=8, rate=0.4)
+    watch = watching(minutes().slice(0, 0))
+    assert advanced(watch, table.slice(0, 0), 60) == []
+    assert advanced(watch, part(table, 56, 61), 61) == [ALL]
+    known = watching(part(table, 56, 61))
+    (change,) = known.advance(START + 61, START + 61)
+    assert change.episode.evidence == watch.episodes[0].evidence
+    assert change.episode.evidence.n == 6 * 8
+
+
+def test_a_route_that_comes_back_after_days_is_judged_in_its_first_hour():
+    """Its minutes of before were let go of; its turns count all the same."""
+    weekly = minutes(routes=("weekly",), changed=[("weekly", 70, 80, 0.4)])
+    table = pa.concat_tables([minutes(), part(weekly, -3 * 1440, -3 * 1440 + 60), part(weekly, 70, 80)])
+    watch = watching(part(table, -3 * 1440, 65))
+    watch.detector.forget(START - 2 * 1440)
+    watch.advance(START, START + 65)
+    fired = [series for minute in range(66, 81) for series in advanced(watch, table, minute)]
+    assert fired == [Series("route", route="weekly")]
+
+
 def test_more_series_ask_for_more_evidence():
     """The budget of false pages is one for all of them."""
     assert threshold(1) == BASE_NATS

@@ -172,6 +172,7 @@ class AnthropicCall:
         self._usage = Usage(complete=False)
         self._stop_reason: str | None = None
         self._blocks: dict[int, dict[str, Any]] = {}
+        self._pieces: dict[tuple[int, str], list[str]] = {}  # of the texts of blocks, by index and key
         self._json: dict[int, list[str]] = {}
         self._broken_input = False
 
@@ -242,8 +243,7 @@ class AnthropicCall:
             case "message_stop":
                 if self._broken_input and self._stop_reason not in _STOPPED_SHORT:
                     raise AttemptFailed(FailureKind.CORRUPT, "tool input", error_type="unreadable_input", request_id=request_id)
-                blocks = tuple(self._blocks[index] for index in sorted(self._blocks))
-                yield Ended(stop_reason=self._stop_reason, usage=self._usage, blocks=blocks)
+                yield Ended(stop_reason=self._stop_reason, usage=self._usage, blocks=self._whole_blocks())
             case _:
                 pass  # kinds of events that later versions add
 
@@ -270,14 +270,14 @@ class AnthropicCall:
         block, delta = self._blocks.setdefault(event.index, {"type": "text", "text": ""}), event.delta
         match delta.type:
             case "text_delta":
-                block["text"] = block.get("text", "") + delta.text
+                self._add(event.index, "text", delta.text)
                 if delta.text:
                     yield TextDelta(delta.text)
             case "input_json_delta":
                 self._json.setdefault(event.index, []).append(delta.partial_json)
                 yield Working()
             case "thinking_delta":
-                block["thinking"] = block.get("thinking", "") + delta.thinking
+                self._add(event.index, "thinking", delta.thinking)
                 yield Working()
             case "signature_delta":
                 block["signature"] = delta.signature
@@ -285,6 +285,18 @@ class AnthropicCall:
                 citation = delta.citation.model_dump(mode="json", exclude_unset=True)
                 block["citations"] = [*(block.get("citations") or []), citation]
                 yield from _cited(citation)
+
+    def _add(self, index: int, key: str, piece: object) -> None:
+        """Keeps a piece of a block's text. They are joined once, at the end: to extend the text itself with each would copy it each time."""
+        begun = self._blocks[index].get(key, "")
+        if not (isinstance(begun, str) and isinstance(piece, str)):
+            raise TypeError(f"{key} is no text")
+        self._pieces.setdefault((index, key), [begun]).append(piece)
+
+    def _whole_blocks(self) -> tuple[dict[str, Any], ...]:
+        for (index, key), pieces in self._pieces.items():
+            self._blocks[index][key] = "".join(pieces)
+        return tuple(self._blocks[index] for index in sorted(self._blocks))
 
     def _end_block(self, index: int) -> Iterator[ModelEvent]:
         block = self._blocks.get(index, {})

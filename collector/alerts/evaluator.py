@@ -215,7 +215,7 @@ class Evaluator:
         if self._done is None:  # after a failure, its minutes are to be judged
             self._done = minute - 1 if before is None else max(min(before, minute - 1), minute - CAUGHT_UP_MINUTES)
         known = self._ledger.alerts(since_ns=(minute - HISTORY_HOURS * 60) * MINUTE_NS)
-        known = [self._unwritten.alerts.get(alert.alert_id, alert) for alert in known]
+        known = list(({alert.alert_id: alert for alert in known} | self._unwritten.alerts).values())
         of_scans = {scan.rule for scan in self._scans}
         self._alerts = {alert.alert_id: alert for alert in known}
         now = self._clock()

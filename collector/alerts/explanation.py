@@ -14,7 +14,7 @@ from lastword.explain import MARKED_COLUMNS, ranking
 SLICES = 5
 TRACES = 3
 _BEFORE_MINUTES = 1440
-"""Turns of so long before the episode are what it is compared with."""
+"""Turns of so long before the episode are what it is compared with, or of as long as there have been turns."""
 
 _WHERE = "($route IS NULL OR coalesce(route, '') = $route) AND ($tier IS NULL OR coalesce(model_tier, '') = $tier)"
 _FROM = f"""
@@ -26,7 +26,9 @@ _REASONS = f"""
 SELECT * FROM (
     SELECT
         coalesce(reason, completion_status, terminal) AS reason, count(*) FILTER ({_FOCUS}) AS broken,
-        count(*) FILTER (NOT {_FOCUS}) * ($until_us - $since_us) / $before_us AS expected
+        coalesce(count(*) FILTER (NOT {_FOCUS}) * ($until_us - $since_us) / (
+            SELECT nullif(greatest($since_us - min(epoch_us(ended_at)), 0), 0) {_FROM}
+        ), 0) AS expected
     {_FROM} AND {{kind}} GROUP BY 1
 ) WHERE broken > 0 ORDER BY broken - expected DESC, reason LIMIT 5
 """

@@ -22,6 +22,8 @@ ADAPTATION_MINUTES = 360
 """An episode that lasts longer becomes what is usual: from then on its minutes count."""
 SILENT_MINUTES = 60
 """An episode whose series has had no turn for so long is over: nobody is hurt, and nothing can be known."""
+KEPT_MINUTES = 4 * 1440
+"""Minutes that are kept for those who look back: a budget over three days, traffic at the same ten minutes three days ago."""
 LEAST_MINUTES = 5
 """An episode lasts at least so long."""
 
@@ -231,4 +233,4 @@ class Watch:
         """Lets go of episodes and minutes that no count will need again."""
         border = minute - (HISTORY_HOURS + 48) * 60
         self.episodes = [episode for episode in self.episodes if episode.resolved is None or episode.resolved > border]
-        self.detector.forget(minute - 3 * 1440)
+        self.detector.forget(minute - KEPT_MINUTES)

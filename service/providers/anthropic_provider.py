@@ -262,6 +262,8 @@ class AnthropicCall:
     def _begin_block(self, event: RawContentBlockStartEvent) -> Iterator[ModelEvent]:
         block = event.content_block.model_dump(mode="json", exclude_unset=True)
         self._blocks[event.index] = block
+        for key in ("text", "thinking"):  # an index that begins again is another block
+            self._pieces.pop((event.index, key), None)
         if block["type"] == "text" and block.get("text"):
             yield TextDelta(block["text"])
         yield from _found(block)
@@ -283,7 +285,9 @@ class AnthropicCall:
                 block["signature"] = delta.signature
             case "citations_delta":
                 citation = delta.citation.model_dump(mode="json", exclude_unset=True)
-                block["citations"] = [*(block.get("citations") or []), citation]
+                if not isinstance(block.get("citations"), list):
+                    block["citations"] = []
+                block["citations"].append(citation)
                 yield from _cited(citation)
 
     def _add(self, index: int, key: str, piece: object) -> None:

@@ -18,6 +18,8 @@ _MARKER_PREFIX = re.compile(r"\[\^?(?:\d{1,3}(?:\s*[,;\u2013-]\s*\d{1,3})*\s*[,;
 _MAX_HELD = 128
 """Longest text held back while a marker may still be open, in characters. No marker is longer."""
 _MAX_NEWLINES = 2
+_LONG_SPACE = 256
+"""Longest piece of waiting white space that is extended, in characters: behind it a new piece begins, so that a model that writes nothing else costs what it writes."""
 
 
 class Cleaner:
@@ -25,13 +27,15 @@ class Cleaner:
 
     def __init__(self) -> None:
         self._held = ""  # text not judged yet
-        self._space = ""  # white space not shown yet: it depends on what follows
+        self._ticks = 0  # backticks not judged yet, before it: their run may grow
+        self._spaces: list[str] = []  # white space not shown yet: it depends on what follows
+        self._space = ""  # the end of it; never empty where there is any
         self._started = False
         self._fence = ""  # the run of backticks that opened the code we are in
 
     def feed(self, text: str) -> str:
         """The cleaned text that can be shown now; often a little less than was fed, sometimes empty."""
-        if not self._held and _is_plain(text):
+        if not self._held and not self._ticks and _is_plain(text):
             return self._plain(text)
         return self._run(self._held + text, final=False)
 
@@ -42,10 +46,12 @@ class Cleaner:
     def _plain(self, text: str) -> str:
         """The same as `_run` for a plain piece, in a fraction of its time."""
         words = text.strip(" ")
-        space = self._space + " " if text[:1] == " " else self._space
         if not words:
-            self._space = space
+            self._wait(text)
             return ""
+        space = self._space + " " if text[0] == " " else self._space
+        if self._spaces:
+            space = self._take_spaces() + space
         self._space = " " if text[-1] == " " else ""
         if not space or not self._started:
             self._started = True
@@ -57,7 +63,7 @@ class Cleaner:
         if not final and text and "\ud800" <= text[-1] <= "\udbff":
             text, self._held = text[:-1], text[-1]  # the other half of the pair comes with the next piece
         out: list[str] = []
-        at = 0
+        at = self._grow_ticks(text, out, final=final) if self._ticks else 0
         while at < len(text):
             match = _TOKEN.match(text, at)
             if match is None:  # unreachable: the classes of _TOKEN cover every character
@@ -72,14 +78,12 @@ class Cleaner:
                 at += taken
                 continue
             if token[0] == "`":
+                self._ticks = len(token)
                 if last and not final:
-                    self._held = token + self._held  # the run of backticks may grow
                     break
-                self._take_ticks(token, out)
+                self._take_ticks(out)
             elif token[0].isspace():
-                self._space += token
-                if len(self._fence) < 3 and self._space.count("\n") >= _MAX_NEWLINES:
-                    self._fence = ""  # a paragraph's end closes inline code that was never closed
+                self._take_space(token)
             else:
                 self._show(token, out)
             at = match.end()
@@ -94,24 +98,56 @@ class Cleaner:
                 return 0  # a following "(" would make it a link, not a marker
             if text[end : end + 1] == "(":
                 self._show(marker[0], out)
-            elif self._space and "\n" not in self._space:
-                self._space = self._space[:1] if text[end : end + 1].isalnum() else ""
+            elif self._space and not self._newlines():
+                space = self._take_spaces() + self._space
+                self._space = space[0] if text[end : end + 1].isalnum() else ""
             return end - at
         if not final and len(text) - at < _MAX_HELD and _MARKER_PREFIX.fullmatch(text, at):
             return 0
         self._show(text[at], out)
         return 1
 
-    def _take_ticks(self, run: str, out: list[str]) -> None:
+    def _grow_ticks(self, text: str, out: list[str], *, final: bool) -> int:
+        """Extends the run of backticks that waits, and shows it where it has ended; the number of characters taken."""
+        taken = len(text) - len(text.lstrip("`"))
+        self._ticks += taken
+        if final or taken < len(text):
+            self._take_ticks(out)
+        return taken
+
+    def _take_ticks(self, out: list[str]) -> None:
+        run, self._ticks = "`" * self._ticks, 0
         self._show(run, out)
         if not self._fence:
             self._fence = run
         elif run == self._fence or (len(self._fence) >= 3 and len(run) >= len(self._fence)):
             self._fence = ""
 
+    def _take_space(self, token: str) -> None:
+        self._wait(token)
+        if 0 < len(self._fence) < 3 and "\n" in token and self._newlines() >= _MAX_NEWLINES:
+            self._fence = ""  # a paragraph's end closes inline code that was never closed
+
+    def _wait(self, space: str) -> None:
+        """Lets white space wait for what follows."""
+        if len(self._space) > _LONG_SPACE and space:
+            self._spaces.append(self._space)
+            self._space = space
+        else:
+            self._space += space
+
+    def _newlines(self) -> int:
+        """Line breaks in the white space that waits."""
+        return self._space.count("\n") + sum(piece.count("\n") for piece in self._spaces)
+
+    def _take_spaces(self) -> str:
+        """The white space that waits before the end of it."""
+        spaces, self._spaces = "".join(self._spaces), []
+        return spaces
+
     def _show(self, token: str, out: list[str]) -> None:
         """Shows a token, and before it the white space that was waiting: folded in prose, unchanged in code."""
-        space, self._space = self._space, ""
+        space, self._space = self._take_spaces() + self._space, ""
         if space and self._started:
             out.append(self._between(space))
         self._started = True

@@ -4,10 +4,14 @@ import base64
 import contextlib
 import hashlib
 import hmac
+from unittest.mock import Mock
 
+import duckdb
 import pytest
 
+from collector.alerts import evaluator as evaluator_module
 from collector.alerts.rules import RulesError
+from collector.store.store import StoreError
 from tests.integration.collector.alerting import CALM, CUT, Inbox, World, history
 from tests.integration.collector.conftest import Collector, start
 from tests.integration.collector.turns import minute_of_turns, store
@@ -113,6 +117,30 @@ def test_a_restart_in_an_incident_goes_on_with_the_same_episode(calm, inbox, liv
     world.live(START + 20, START + 35, CALM)
     assert world.rows("select count(*) from alerts where role = 'root' and severity = 'page'") == [[1]]
     assert world.rows("select distinct state from alerts where rule = 'partial_rate'") == [["resolved"]]
+    pages = [one["type"] for one in inbox.messages() if one["data"]["role"] == "root" and one["data"]["severity"] == "page"]
+    assert pages == ["alert.fired", "alert.resolved"]
+
+
+def test_an_alert_that_waits_to_be_written_is_the_same_one_though_the_next_minute_fails(calm, inbox, live, monkeypatch):
+    """The disk is full when it fires, and then a query fails so that everything is made anew from the store: one page all the same, which ends."""
+    world = live(calm, webhook_url=inbox.url)
+    world.live(START, START + 4, CALM)
+    evaluator = world.alerts.evaluator
+
+    def fails(minute, owner, name, error):
+        store(world.parts, minute_of_turns(minute, rates=CUT))
+        world.clock.at(minute)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, Mock(side_effect=error))
+            assert not evaluator.tick()
+
+    for minute in range(START + 5, START + 11):
+        fails(minute, evaluator._ledger, "record", StoreError("no space left"))
+    assert world.rows("select count(*) from alerts") == [[0]]
+    fails(START + 11, evaluator_module, "read_minutes", duckdb.Error("lost"))
+    world.live(START + 12, START + 19, CUT)
+    world.live(START + 20, START + 35, CALM)
+    assert world.rows("select state from alerts where role = 'root' and severity = 'page'") == [["resolved"]]
     pages = [one["type"] for one in inbox.messages() if one["data"]["role"] == "root" and one["data"]["severity"] == "page"]
     assert pages == ["alert.fired", "alert.resolved"]
 

@@ -223,6 +223,20 @@ def test_traffic_that_stops_is_a_ticket():
     assert silent(watching(quiet.filter(pa.compute.less(quiet["minute"], START + 50))).detector, START + 53) == []
 
 
+def test_traffic_that_stays_low_over_the_hour_is_one_ticket():
+    """Two turns of five are missing from half past on: what was usual three days ago is still known when the hour turns, minute for minute."""
+    table = minutes(n=20)
+    late = pa.compute.greater_equal(table["minute"], START + 30)
+    n = pa.compute.if_else(late, 8, table["n"])
+    watch = watching(table.set_column(table.schema.get_field_index("n"), "n", n))
+    fires = []
+    for minute in range(START + 25, START + 100):
+        watch.advance(minute, minute)
+        fires.append(bool(silent(watch.detector, minute, firing=bool(fires) and fires[-1])))
+    assert True in fires
+    assert False not in fires[fires.index(True) :]
+
+
 def with_lost(*, usual, lost, first, last):
     """Calm minutes with turns that were lost before they had a route: so many a minute as usual, and in some minutes."""
     calm = minutes()

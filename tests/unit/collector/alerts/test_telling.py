@@ -3,6 +3,7 @@
 import json
 import random
 
+import duckdb
 import httpx2
 import pytest
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,7 @@ from collector.alerts.alert import Alert, event_of, percent, wilson
 from collector.alerts.alerts import Alerts, Wanted
 from collector.alerts.conditions import Condition, changes
 from collector.alerts.courier import LONGEST_WAIT_S, wait_s
+from collector.alerts.explanation import _REASONS
 from collector.alerts.ledger import Silence
 from collector.alerts.messages import alertmanager, document, link, slack
 from collector.alerts.receivers import Alertmanager, SecretUnusable, SendFailed, Slack, Webhook
@@ -201,3 +203,25 @@ def test_an_address_that_is_none_is_refused_at_the_start_without_being_shown(url
     with pytest.raises(SettingsError, match="LASTWORD_COLLECTOR_ALERTS_SLACK_URL") as refused:
         Alerts(None, None, CollectorRegistry(), Wanted(objective=0.95, slack_url=url))
     assert url not in str(refused.value)
+
+
+def test_what_is_usual_is_reckoned_over_the_time_that_has_turns():
+    """Two hours of turns before an episode of ten minutes, one in ten minutes broken: one is usual, and not a twelfth of it."""
+    minute = 60_000_000
+    with duckdb.connect() as connection:
+        connection.execute(
+            "CREATE TABLE turns AS SELECT make_timestamptz(minute * $minute) AS ended_at, 'docs' AS route, 'smart' AS model_tier, "
+            "'provider_error' AS reason, 'interrupted' AS completion_status, 'done' AS terminal, minute % 10 = 9 OR minute >= 2000 AS broken "
+            "FROM range(1880, 2010) AS minutes (minute)",
+            {"minute": minute},
+        )
+        values = {
+            "since_us": 2000 * minute,
+            "until_us": 2010 * minute,
+            "before_us": 1440 * minute,
+            "route": "docs",
+            "tier": None,
+        }
+        assert connection.execute(_REASONS.format(kind="broken"), values).fetchall() == [("provider_error", 10, 1.0)]
+        connection.execute("DELETE FROM turns WHERE ended_at < make_timestamptz($since_us)", {"since_us": values["since_us"]})
+        assert connection.execute(_REASONS.format(kind="broken"), values).fetchall() == [("provider_error", 10, 0.0)]

@@ -134,6 +134,18 @@ def test_block_names_the_sources_that_it_should(raw, sources):
     assert named(a_call()._translate(event("content_block_start", content_block=raw), None)) == sources
 
 
+def test_a_block_that_begins_again_is_another_one():
+    """Its text is its own and whole, what came before under the same index is gone."""
+    call = a_call()
+    for text in ("old", "new, "):
+        list(
+            call._translate(event("content_block_start", content_block={"type": "text", "text": text, "citations": None}), None)
+        )
+        list(call._translate(event("content_block_delta", delta={"type": "text_delta", "text": "one"}), None))
+    (ended,) = call._translate(sdk.RawMessageStopEvent(type="message_stop"), None)
+    assert [block["text"] for block in ended.blocks] == ["new, one"]
+
+
 @pytest.mark.parametrize(
     "delta",
     [{"type": "input_json_delta", "partial_json": "{"}, {"type": "thinking_delta", "thinking": "hm", "estimated_tokens": None}],

@@ -1,9 +1,12 @@
 """The cleaner: what a person reads."""
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.turn import answer
 from service.turn.answer import Cleaner, clean
 
 ALPHABET = " \n\t[]1,2【†】`a(-b\u00a0\ud83d\ude00"
@@ -12,12 +15,13 @@ ALPHABET = " \n\t[]1,2【†】`a(-b\u00a0\ud83d\ude00"
 PIECES = st.text(alphabet=ALPHABET, max_size=8) | st.text(alphabet="ab ", max_size=8)  # the second kind is mostly plain
 
 
-@given(st.lists(PIECES, max_size=12))
-def test_cleaner_pieces_join_to_the_whole(pieces):
-    """However a text is cut, the cleaned pieces join to the cleaned whole."""
-    cleaner = Cleaner()
-    joined = "".join(cleaner.feed(piece) for piece in pieces) + cleaner.finish()
-    assert joined == clean("".join(pieces))
+@given(st.lists(PIECES, max_size=12), st.sampled_from([0, 1, 256]))
+def test_cleaner_pieces_join_to_the_whole(pieces, long_space):
+    """However a text is cut, the cleaned pieces join to the cleaned whole; white space that waits in pieces of its own, too."""
+    whole = clean("".join(pieces))
+    with patch.object(answer, "_LONG_SPACE", long_space):
+        cleaner = Cleaner()
+        assert "".join(cleaner.feed(piece) for piece in pieces) + cleaner.finish() == whole
 
 
 @given(st.lists(PIECES, max_size=12))

@@ -1,6 +1,6 @@
 """The provider `anthropic`: Claude models through Anthropic's own SDK. The only module that imports it.
 
-Owns the translation: a request of ours to the Messages API, its stream of events to ours, and every exception of the SDK and of the
+Owns the translation: the stream of events of the Messages API to ours, and every exception of the SDK and of the
 HTTP library below it to a kind of failure. The SDK's retries are off, because retries belong to the policy, and so is its tracing, or
 tokens would be counted twice. A call can be aborted in every phase: each has a connection of its own (see `connections`).
 """
@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -24,23 +24,9 @@ from anthropic.types import RawContentBlockDeltaEvent, RawContentBlockStartEvent
 
 from lastword.errors import SettingsError
 from lastword.events import Usage
+from service.providers.anthropic_request import render
 from service.providers.connections import Line, LineTransport
-from service.providers.port import (
-    AssistantBlocks,
-    AssistantText,
-    Ended,
-    Evidence,
-    ModelEvent,
-    ModelRequest,
-    Passage,
-    Said,
-    Started,
-    TextDelta,
-    ToolResult,
-    ToolUse,
-    UserText,
-    Working,
-)
+from service.providers.port import Ended, Evidence, ModelEvent, ModelRequest, Started, TextDelta, ToolUse, Working
 from service.turn.failures import AttemptFailed, FailureKind
 
 _K = FailureKind
@@ -336,71 +322,3 @@ def _found(block: dict[str, Any]) -> Iterator[Evidence]:
     elif block["type"] == "web_fetch_tool_result" and isinstance(content, dict) and isinstance(content.get("url"), str):
         fetched = content.get("content")
         yield Evidence(url=content["url"], title=fetched.get("title") if isinstance(fetched, dict) else None)
-
-
-# --- requests
-
-
-def render(request: ModelRequest) -> dict[str, Any]:
-    """The Messages API's arguments for a request of ours."""
-    arguments: dict[str, Any] = {
-        "model": request.model,
-        "max_tokens": request.max_output_tokens,
-        "messages": _messages(request),
-    }
-    if request.system:
-        arguments["system"] = request.system
-    if request.tools:
-        arguments["tools"] = [
-            {"name": tool.name, "description": tool.description, "input_schema": tool.input_schema} for tool in request.tools
-        ]
-    return arguments
-
-
-def _messages(request: ModelRequest) -> list[dict[str, Any]]:
-    """The transcript as messages; neighbours of one role are one message, and the evidence stands before the last question."""
-    last_question = max(index for index, said in enumerate(request.transcript) if isinstance(said, UserText))
-    messages: list[dict[str, Any]] = []
-    for index, said in enumerate(request.transcript):
-        role, blocks = _blocks_of(said)
-        if index == last_question:
-            blocks = _search_results(request.passages) + blocks
-        if not blocks:
-            continue  # an answer that never showed text: the API takes no empty content
-        if messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += blocks
-        else:
-            messages.append({"role": role, "content": blocks})
-    return messages
-
-
-def _blocks_of(said: Said) -> tuple[str, list[dict[str, Any]]]:
-    match said:
-        case UserText(text=text):
-            return "user", [{"type": "text", "text": text}]
-        case AssistantText(text=text):
-            return "assistant", [{"type": "text", "text": text}] if text.strip() else []
-        case AssistantBlocks(blocks=blocks):
-            return "assistant", list(blocks)
-        case ToolResult():
-            content = [] if said.is_error else _search_results(said.passages)
-            if not content and said.text.strip():
-                content = [{"type": "text", "text": said.text}]
-            return "user", [
-                {"type": "tool_result", "tool_use_id": said.tool_use_id, "content": content, "is_error": said.is_error}
-            ]
-
-
-def _search_results(passages: Iterable[Passage]) -> list[dict[str, Any]]:
-    """Evidence as the API takes it, to be cited. Passages without text say nothing, and it takes no empty text."""
-    return [
-        {
-            "type": "search_result",
-            "source": passage.url,
-            "title": passage.title or passage.url,
-            "content": [{"type": "text", "text": passage.text}],
-            "citations": {"enabled": True},
-        }
-        for passage in passages
-        if passage.text.strip()
-    ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.providers.anthropic_provider import render
+from service.providers.anthropic_request import render
 from service.providers.port import AssistantBlocks, AssistantText, ModelRequest, Passage, ToolResult, ToolSpec, UserText
 
 PASSAGE = Passage(url="https://d.example/a", title="A", text="Some evidence.")

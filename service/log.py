@@ -16,14 +16,13 @@ from msgspec import Struct
 
 from lastword.events import Ack, Chunk, Done, Error, Known
 from lastword.wire import encode_event
+from service.cursor import SENT_AT_ONCE, Cursor, wake
 
 MAX_READ_BYTES = 64 * 1024
 """How much a cursor hands out at a time, in bytes (more only where one frame is larger)."""
 
 
 _ACK_SEQ = 1
-_RUNG_AT_ONCE = 4
-"""Cursors that are woken in one turn of the event loop: what a person waits for need not wait for all of them."""
 _OPEN = (Chunk, Ack)  # a union would be built anew for every chunk; what is exactly the first costs least
 
 
@@ -133,7 +132,7 @@ class TurnLog:
                 self._closed = terminal is not None
                 sleepers = self._publish(len(self._frames))
         if sleepers is not None:
-            _wake(sleepers)
+            wake(sleepers)
         elif self._on_append is not None and not told:
             self._on_append(self)
 
@@ -147,7 +146,7 @@ class TurnLog:
             self._terminal = terminal
             self._closed = terminal is not None
             sleepers = self._publish(len(self._frames))
-        _wake(sleepers)
+        wake(sleepers)
 
     def seal(self) -> None:
         """Only the terminal follows: it is stored with the whole log, so what waits need not be stored by itself."""
@@ -176,7 +175,7 @@ class TurnLog:
 
     def publish(self, seq: int) -> None:
         """Shows the frames up to a sequence number: they are stored."""
-        _wake(self.mark_published(seq))
+        wake(self.mark_published(seq))
 
     def mark_published(self, seq: int) -> list[Cursor]:
         """Shows the frames up to a sequence number; the cursors that are to be woken, by the caller."""
@@ -185,10 +184,16 @@ class TurnLog:
             return self._publish(seq)
 
     def show(self, seq: int) -> None:
-        """Shows the frames up to a sequence number: they are kept where a crash leaves them, and will be stored."""
+        """Shows the frames up to a sequence number: they are kept where a crash leaves them, and will be stored.
+
+        The caller's thread sends them where it can: a person need not wait until the event loop comes to it.
+        """
         with self._lock:
             sleepers = self._publish(seq)
-        _wake(sleepers)
+        if len(sleepers) <= SENT_AT_ONCE:
+            sleepers = [cursor for cursor in sleepers if not cursor.send()]
+        if sleepers:
+            wake(sleepers)
 
     def close(self) -> None:
         """Ends the log without a terminal: the turn was rejected before `ack`, or another instance has closed it. Nothing will come."""
@@ -196,7 +201,7 @@ class TurnLog:
             unsaved = not self._closed and self._stored < self._published
             self._closed = True
             sleepers = self._publish(self._published)
-        _wake(sleepers)
+        wake(sleepers)
         if unsaved and self._on_append is not None:
             self._on_append(self)
 
@@ -222,7 +227,7 @@ class TurnLog:
 
     def cursor(self, after: int = 0) -> Cursor:
         """A reader of what comes behind sequence number `after`, for the running event loop."""
-        cursor = Cursor(self, after, asyncio.get_running_loop())
+        cursor = Cursor(self, self._lock, after, asyncio.get_running_loop())
         with self._lock:
             self._cursors.add(cursor)
         return cursor
@@ -240,105 +245,4 @@ class TurnLog:
 
 def publish_all(stored: Iterable[tuple[TurnLog, int]]) -> None:
     """Shows frames of many logs, each up to its sequence number. Each event loop is woken once, however many of its cursors have something to read."""
-    _wake([cursor for log, seq in stored for cursor in log.mark_published(seq)])
-
-
-def _wake(cursors: list[Cursor]) -> None:
-    """Wakes readers, from any thread. A wake-up of a loop costs a system call and a change of threads: one a loop, not one a cursor."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[Cursor]] = {}
-    for cursor in cursors:
-        by_loop.setdefault(cursor.loop, []).append(cursor)
-    for loop, woken in by_loop.items():
-        try:
-            loop.call_soon_threadsafe(_ring, woken)
-        except RuntimeError:  # the loop is gone, and the viewers with it
-            for cursor in woken:
-                cursor.close()
-
-
-def _ring(cursors: list[Cursor]) -> None:
-    for cursor in cursors[:_RUNG_AT_ONCE]:
-        cursor.ring()
-    rest = cursors[_RUNG_AT_ONCE:]
-    if rest:
-        rest[0].loop.call_soon(_ring, rest)
-
-
-class Cursor:
-    """One viewer's place in a log. Used in one event loop."""
-
-    def __init__(self, log: TurnLog, after: int, loop: asyncio.AbstractEventLoop) -> None:
-        self._log = log
-        self.loop = loop
-        self._ready = False
-        self._sleeper: asyncio.Future[None] | None = None
-        self._until = 0.0  # by the loop's clock: how long it sleeps
-        self._rings_at = 0.0  # and when the timer rings, perhaps sooner: it may have been set for an earlier sleep
-        self._timer: asyncio.TimerHandle | None = None
-        self._notified = False
-        self.seq = after
-
-    def mark_notified(self) -> bool:
-        """Claims the one wake-up in flight; false where one is on its way. Called by the log, under its lock."""
-        claimed = not self._notified
-        self._notified = True
-        return claimed
-
-    def ring(self) -> None:
-        """There may be something to read, or the time is up. Called in the cursor's loop."""
-        self._ready = True
-        if self._sleeper is not None and not self._sleeper.done():
-            self._sleeper.set_result(None)
-
-    async def next(self, timeout_s: float) -> bytes | None:
-        """The next frames, joined; empty after `timeout_s` of silence; None once the log has ended and everything was read."""
-        until = self.loop.time() + timeout_s
-        while True:
-            self._ready = False
-            self._notified = False
-            closed = self._log.closed  # read before the frames: what came in between is found by the next round
-            data, self.seq = self._log.read(self.seq)
-            if data:
-                return data
-            if closed:
-                return None
-            if self.loop.time() >= until:
-                return b""
-            await self._sleep(until)
-
-    async def _sleep(self, until: float) -> None:
-        """Waits for `ring`. One timer that rings now and then: one for each piece of text would cost more than the piece."""
-        if self._ready:
-            return
-        self._until = until
-        if self._timer is not None and until < self._rings_at:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._set_timer()
-        self._sleeper = self.loop.create_future()
-        try:
-            await self._sleeper
-        finally:
-            self._sleeper = None
-
-    def _look(self) -> None:
-        """The timer has rung: it may be that of an earlier sleep."""
-        self._timer = None
-        if self._sleeper is None:
-            return
-        if self.loop.time() >= self._until:
-            self.ring()
-        else:
-            self._set_timer()
-
-    def _set_timer(self) -> None:
-        self._rings_at = self._until
-        self._timer = self.loop.call_at(self._until, self._look)
-
-    def close(self) -> None:
-        """Leaves the log."""
-        self._log.forget(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    wake([cursor for log, seq in stored for cursor in log.mark_published(seq)])

@@ -18,8 +18,9 @@ from lastword import names
 from lastword.ids import new_turn_id
 from service import problems
 from service.clock import Anchor, as_datetime
+from service.cursor import Cursor
 from service.directory import TurnDirectory
-from service.log import Cursor, TurnLog
+from service.log import TurnLog
 from service.metrics import Metrics
 from service.mirrors import WATCHED_S, Mirrors
 from service.run.deps import Deps

@@ -19,10 +19,12 @@ LITELLM = "1.106.12"
 READY_S = 90.0
 
 
+_USABLE = sorted(os.sched_getaffinity(0))  # asked once: the client pins itself to one of them, and would then see no other
+
+
 def cores() -> tuple[int, int]:
     """The core of the server under test, and that of the client; the same one where the machine has no second."""
-    usable = sorted(os.sched_getaffinity(0))
-    return usable[0], usable[-1]
+    return _USABLE[0], _USABLE[-1]
 
 
 def free_port() -> int:

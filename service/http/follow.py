@@ -15,9 +15,9 @@ from lastword.errors import WireError
 from lastword.ids import parse_frame_id
 from lastword.wire import encode_json
 from service import problems
+from service.cursor import Cursor
 from service.http.problem import problem
 from service.http.stream import event_stream, mirror_stream, stored_stream
-from service.log import Cursor
 from service.run.turn import Turn
 from service.service import TurnService
 from service.store.data import StoredTurn

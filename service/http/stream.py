@@ -17,12 +17,11 @@ from litestar.types import Receive, Scope, Send
 
 from lastword import CONTRACT
 from lastword.wire import HEARTBEAT, MEDIA_TYPE
-from service.log import MAX_READ_BYTES, Cursor
+from service.cursor import Cursor, Outlet
+from service.http.outlet import outlet_of, transport_of
+from service.log import MAX_READ_BYTES
 from service.run.turn import Turn
 from service.service import TurnService
-
-TRANSPORT = "lastword.transport"
-"""The ASGI extension by which a server hands over its `asyncio.Transport`, so that a stuck connection can be cut."""
 
 _LOOKS = 4
 """How often within the send timeout a send in progress is looked after."""
@@ -33,6 +32,10 @@ class Frames(Protocol):
 
     async def next(self) -> bytes | None:
         """The next bytes; None behind the last."""
+        ...
+
+    def use(self, open_outlet: Callable[[], Outlet | None]) -> None:
+        """From now on bytes may be sent past the event loop."""
         ...
 
     def close(self) -> None:
@@ -57,6 +60,10 @@ class LogFrames:
         data = await self._cursor.next(self._heartbeat_s)
         return HEARTBEAT if data == b"" else data
 
+    def use(self, open_outlet: Callable[[], Outlet | None]) -> None:
+        """A worker may send what comes."""
+        self._cursor.use(open_outlet)
+
     def close(self) -> None:
         """The viewer has left."""
         on_close, self._on_close = self._on_close, None
@@ -74,6 +81,9 @@ class StoredFrames:
         """All of it, once."""
         frames, self._frames = self._frames, None
         return frames
+
+    def use(self, open_outlet: Callable[[], Outlet | None]) -> None:
+        """Nothing more will come."""
 
     def close(self) -> None:
         """Nothing is held."""
@@ -130,11 +140,12 @@ class _Delivery(ASGIResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the head and every frame, until the log ends, the client goes, or it takes nothing for too long."""
         service, frames = self._service, self._frames
-        line = _Line(send, _transport_of(scope), service.deps.settings.send_timeout_ms / 1000)
+        line = _Line(send, transport_of(scope), service.deps.settings.send_timeout_ms / 1000)
         leaving = asyncio.create_task(_noticed(receive, line))
         service.streams += 1
         try:
             await self.start_response(send)
+            frames.use(lambda: outlet_of(scope))
             while not line.dropped and (data := await frames.next()) is not None:
                 await line.send(data)
             if not line.dropped:
@@ -149,11 +160,6 @@ class _Delivery(ASGIResponse):
             frames.close()
             if line.dropped:
                 service.metrics.viewer_dropped()
-
-
-def _transport_of(scope: Scope) -> asyncio.Transport | None:
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    return extensions.get(TRANSPORT)
 
 
 async def _noticed(receive: Receive, line: _Line) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from litestar import Litestar
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.http.stream import TRANSPORT
+from service.http.outlet import TRANSPORT
 from service.server.listening import BACKLOG
 
 

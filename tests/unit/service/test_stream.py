@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from lastword.wire import HEARTBEAT
-from service.http.stream import TRANSPORT, event_stream, stored_stream
+from service.http.outlet import TRANSPORT
+from service.http.stream import event_stream, stored_stream
 from service.log import MAX_READ_BYTES, TurnLog
 from tests.unit.service.test_log import TURN, ack, chunk, error
 

@@ -6,7 +6,10 @@ waits for it to run, for the caller is an event loop with a hundred streams. A t
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import threading
 import time
 from collections import deque
@@ -68,6 +71,7 @@ class WorkerPool:
                 time.sleep(RETRY_S)
 
     def _serve(self) -> None:
+        _preempt_nobody()
         while (next_one := self._next()) is not None:
             work, threading.current_thread().name = next_one
             try:
@@ -102,3 +106,10 @@ class WorkerPool:
             while self._active and (left := end - time.monotonic()) > 0:
                 self._ended.wait(left)
             return self._active
+
+
+def _preempt_nobody() -> None:
+    """Lets this thread wait when it wakes, and not take the core from the one that runs: that one holds the interpreter, and perhaps a text on its way."""
+    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
+        with contextlib.suppress(OSError):  # where it is forbidden all that is lost is time
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

@@ -19,7 +19,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import msgspec
 from msgspec import Struct, field
@@ -31,6 +31,7 @@ from service.store.statements import INSERT_FRAMES
 
 logger = logging.getLogger(__name__)
 
+_ENCODE = msgspec.msgpack.Encoder().encode
 SUFFIX = "-ahead"
 HALF_BYTES = 1 << 21
 """Half of the file: one is filled while the database takes over what is in the other. What does not fit waits for a commit."""
@@ -54,21 +55,41 @@ class KeptFrames(Struct, frozen=True, array_like=True):
     frames: bytes
 
 
+class _Newest(Struct):
+    """The newest frame of a log in a half, and when it was kept. Who has forgotten the log has stored it."""
+
+    log: ref[TurnLog]
+    seq: int = 0
+    at_ns: int = -SPACING_NS
+
+    def is_stored(self) -> bool:
+        """Whether the database has it."""
+        log = self.log()
+        return log is None or log.terminal is not None or log.stored_seq >= self.seq
+
+
 class _Half(Struct):
-    """Where the next record goes, and what the records are of: each log with its newest frame and when that was kept. Who has forgotten a log has stored it."""
+    """Where the next record goes, and what the records are of, by turn."""
 
     begins: int
     round: int = 0
     end: int = 0
-    logs: WeakKeyDictionary[TurnLog, tuple[int, int]] = field(default_factory=WeakKeyDictionary)
+    newest: dict[str, _Newest] = field(default_factory=dict)
+
+    def keeps(self, log: TurnLog, seq: int, at_ns: int) -> None:
+        """A log's frames up to this one are here."""
+        newest = self.newest.get(log.turn_id)
+        if newest is None or newest.log() is not log:
+            newest = self.newest[log.turn_id] = _Newest(ref(log))
+        newest.seq, newest.at_ns = seq, at_ns
 
     def is_stored(self) -> bool:
         """Whether the database has all of it."""
-        return all(log.terminal is not None or log.stored_seq >= seq for log, (seq, _) in self.logs.items())
+        return all(newest.is_stored() for newest in self.newest.values())
 
     def begin(self, number: int) -> None:
         """Begins a round: what was here may be overwritten."""
-        self.round, self.end, self.logs = number, self.begins, WeakKeyDictionary()
+        self.round, self.end, self.newest = number, self.begins, {}
 
 
 class AheadFile:
@@ -150,19 +171,24 @@ class AheadFile:
         with self._lock:
             if self._map is None or self._lapsed or not self._alone:
                 return False
-            if now_ns >= self._leased_until_ns or now_ns - self._half.logs.get(log, (0, -SPACING_NS))[1] < SPACING_NS:
+            newest = self._half.newest.get(log.turn_id)
+            if now_ns >= self._leased_until_ns or (newest is not None and now_ns - newest.at_ns < SPACING_NS):
                 return False
             piece = log.unshown()
             if piece is None:
                 return False
-            record = msgspec.msgpack.encode(KeptFrames(log.turn_id, piece.first_seq, piece.frames))
+            record = _ENCODE(KeptFrames(log.turn_id, piece.first_seq, piece.frames))
             size = _HEAD.size + len(record)
             if not self._has_room(size):
                 return False
             half = self._half
             self._map[half.end : half.end + size] = _HEAD.pack(half.round, len(record), _sum(half.round, record)) + record
             half.end += size
-            half.logs[log] = (piece.last_seq, now_ns)
+            if (
+                half.newest.get(log.turn_id) is not newest or newest is None
+            ):  # the first here: the half has changed, or the turn is new
+                newest = half.newest[log.turn_id] = _Newest(ref(log))
+            newest.seq, newest.at_ns = piece.last_seq, now_ns
         log.show(piece.last_seq)
         return True
 

@@ -101,8 +101,8 @@ class Cursor:
         self._notified = True
         return claimed
 
-    def send(self) -> bool:
-        """Sends what can be read, in the thread that has claimed the wake-up; false where the loop is to be woken all the same."""
+    def send(self, first_seq: int, last_seq: int, frames: bytes) -> bool:
+        """Sends what was shown, and what else can be read, in the thread that has claimed the wake-up; false where the loop is to be woken all the same."""
         with self._lock:
             outlet = self._outlet
             if outlet is None or not self._asleep or self._sending:
@@ -110,7 +110,7 @@ class Cursor:
             self._sending = True
         sent = False
         try:
-            data, end = self._log.read(self.seq)
+            data, end = (frames, last_seq) if self.seq + 1 == first_seq else self._log.read(self.seq)
             sent = not data or outlet.send(data)  # the loop may have been here since the claim, and have left nothing
         finally:
             with self._lock:

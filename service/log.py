@@ -171,7 +171,8 @@ class TurnLog:
             waiting = self._frames[self._published :]
             if not waiting or self._sealed or self._closed:
                 return None
-            return Unsaved(self._published + 1, len(self._frames), b"".join(waiting))
+            frames = waiting[0] if len(waiting) == 1 else b"".join(waiting)
+            return Unsaved(self._published + 1, len(self._frames), frames)
 
     def publish(self, seq: int) -> None:
         """Shows the frames up to a sequence number: they are stored."""
@@ -183,15 +184,15 @@ class TurnLog:
             self._stored = max(self._stored, seq)
             return self._publish(seq)
 
-    def show(self, seq: int) -> None:
-        """Shows the frames up to a sequence number: they are kept where a crash leaves them, and will be stored.
+    def show(self, piece: Unsaved) -> None:
+        """Shows a piece, and all before it: it is kept where a crash leaves it, and will be stored.
 
-        The caller's thread sends them where it can: a person need not wait until the event loop comes to it.
+        The caller's thread sends it where it can: a person need not wait until the event loop comes to it.
         """
         with self._lock:
-            sleepers = self._publish(seq)
+            sleepers = self._publish(piece.last_seq)
         if len(sleepers) <= SENT_AT_ONCE:
-            sleepers = [cursor for cursor in sleepers if not cursor.send()]
+            sleepers = [one for one in sleepers if not one.send(piece.first_seq, piece.last_seq, piece.frames)]
         if sleepers:
             wake(sleepers)
 

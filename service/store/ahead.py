@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from weakref import ref
 
@@ -42,9 +43,8 @@ _HEAD = struct.Struct("<QII")
 """Round, length of the record in bytes, CRC-32 over round and record. Records of a round lie one behind the other from the beginning of a half."""
 
 
-def _awake_or_not_ns() -> int:
-    """The monotonic clock that goes on while the machine sleeps, as the leases of others do; where there is none, the one that does not."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic_ns()
+_AWAKE_OR_NOT_NS = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic_ns
+"""The monotonic clock that goes on while the machine sleeps, as the leases of others do; where there is none, the one that does not."""
 
 
 class KeptFrames(Struct, frozen=True, array_like=True):
@@ -95,7 +95,7 @@ class _Half(Struct):
 class AheadFile:
     """The file of one process: another that opens the same database goes without, until this one has gone. Thread-safe."""
 
-    def __init__(self, engine: Engine, mono_ns: Callable[[], int] = _awake_or_not_ns) -> None:
+    def __init__(self, engine: Engine, mono_ns: Callable[[], int] = _AWAKE_OR_NOT_NS) -> None:
         self._engine = engine
         self._mono_ns = mono_ns
         self._path = Path(os.path.realpath(str(engine.url.database)) + SUFFIX) if engine.dialect.name == "sqlite" else None
@@ -189,7 +189,7 @@ class AheadFile:
             ):  # the first here: the half has changed, or the turn is new
                 newest = half.newest[log.turn_id] = _Newest(ref(log))
             newest.seq, newest.at_ns = piece.last_seq, now_ns
-        log.show(piece.last_seq)
+        log.show(piece)
         return True
 
     def _has_room(self, size: int) -> bool:

@@ -287,7 +287,7 @@ class GroupWriter:
             logger.error("frames of %d turns could not be stored", len(pieces), exc_info=error)
         if now - self._failing_since > GIVE_UP_S:
             for log, piece in pieces:
-                log.show(piece.last_seq)
+                log.show(piece)
                 if not self._closing:
                     self.save(log, shown=True)  # it is stored once the database takes it again
             return

@@ -8,13 +8,18 @@ interpreter. Invariants: at most one wake-up a cursor is in flight; only one thr
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+logger = logging.getLogger(__name__)
+
 SENT_AT_ONCE = 2
 """Cursors of a log that the thread which shows a frame serves by itself. More than these would hold up the turn, so their event loop does it."""
+_SHORTEST_S = 0.001
+"""Until a cursor looks again whether the worker is through that sends while its time is up."""
 _RUNG_AT_ONCE = 4
 """Cursors that are woken in one turn of the event loop: what a person waits for need not wait for all of them."""
 
@@ -25,6 +30,11 @@ class Readable(Protocol):
     @property
     def closed(self) -> bool:
         """Whether nothing can come any more."""
+        ...
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether what is appended may be shown by the thread that appended it."""
         ...
 
     @property
@@ -51,6 +61,11 @@ class Outlet(Protocol):
 
     def send(self, data: bytes) -> bool:
         """Hands a piece to the connection at once, from any thread, and never waits; false where nothing of it was taken. What is over of it stays here."""
+        ...
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the event loop has handed over all that it had to send; asked in its thread."""
         ...
 
     @property
@@ -84,7 +99,7 @@ class Cursor:
         self._timer: asyncio.TimerHandle | None = None
         self._notified = False
         self._outlet: Outlet | None = None
-        self._asleep = False  # the loop has sent all that it had read, and waits
+        self._asleep = False  # the loop has sent all that it had read, and waits: a worker may send in its place
         self._sending = False  # a worker sends in its place
         self._sent_at = 0.0  # by the monotonic clock: when one did last
         self._timeout_s = 0.0
@@ -92,7 +107,7 @@ class Cursor:
 
     def use(self, open_outlet: Callable[[], Outlet | None]) -> None:
         """From now on what is shown may be sent past the event loop. Asked for where something may still come, and for the first viewers of a turn only."""
-        if self._outlet is None and not self._log.closed and self._log.viewers <= SENT_AT_ONCE:
+        if self._outlet is None and self._log.is_ahead and not self._log.closed and self._log.viewers <= SENT_AT_ONCE:
             self._outlet = open_outlet()
 
     def mark_notified(self) -> bool:
@@ -111,17 +126,19 @@ class Cursor:
         sent = False
         try:
             data, end = (frames, last_seq) if self.seq + 1 == first_seq else self._log.read(self.seq)
-            sent = not data or outlet.send(data)  # the loop may have been here since the claim, and have left nothing
-        finally:
-            with self._lock:
-                self._sending = False
-                closed = self._outlet is None
-                if sent:
-                    self.seq, self._sent_at = end, time.monotonic()
-                done = sent and not outlet.has_rest and end == self._log.shown_seq and not self._log.closed
-                self._notified = not done
-            if closed:  # the viewer has left meanwhile
-                outlet.close()
+            if data:  # else the loop has been here since the claim
+                sent = outlet.send(data)
+        except Exception:  # the boundary to a connection: what goes wrong with one viewer must not end the turn
+            logger.exception("a piece of text could not be sent past the event loop")
+        with self._lock:
+            self._sending = False
+            closed = self._outlet is None
+            if sent:
+                self.seq, self._sent_at = end, time.monotonic()
+            done = sent and not outlet.has_rest and end == self._log.shown_seq and not self._log.closed
+            self._notified = not done
+        if closed:  # the viewer has left meanwhile
+            outlet.close()
         return done
 
     def ring(self) -> None:
@@ -173,12 +190,20 @@ class Cursor:
         if self._timer is None:
             self._set_timer()
         self._sleeper = self.loop.create_future()
-        with self._lock:
-            self._asleep = True
+        if self._outlet is not None and not self._fall_asleep():
+            self.loop.call_soon(self._fall_asleep)  # a loop may send what it was given when it has nothing else to do
         try:
             await self._sleeper
         finally:
             self._sleeper = None
+
+    def _fall_asleep(self) -> bool:
+        """Lets workers send from now on; false where bytes of the loop's own still wait: what is behind them is the loop's too."""
+        if self._sleeper is None or self._sleeper.done() or self._outlet is None or not self._outlet.is_clear:
+            return False
+        with self._lock:
+            self._asleep = True
+        return True
 
     def _look(self) -> None:
         """The timer has rung: it may be that of an earlier sleep."""
@@ -191,7 +216,7 @@ class Cursor:
             self._set_timer()
 
     def _set_timer(self) -> None:
-        self._rings_at = self.loop.time() + self._left_s(self._until)
+        self._rings_at = self.loop.time() + max(self._left_s(self._until), _SHORTEST_S)
         self._timer = self.loop.call_at(self._rings_at, self._look)
 
     def close(self) -> None:

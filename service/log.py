@@ -46,11 +46,14 @@ class TurnLog:
     """The frames of one turn. `append` belongs to the worker; cursors belong to event loops.
 
     With `on_append` what is appended is shown once it was `publish`ed, by whoever stores it; without, at once. It is called once for all that is appended until
-    `unsaved` is asked.
+    `unsaved` is asked. `is_ahead` says that it may be shown before it is stored, by the thread that appended it.
     """
 
-    def __init__(self, turn_id: str, max_bytes: int, on_append: Callable[[TurnLog], None] | None = None) -> None:
+    def __init__(
+        self, turn_id: str, max_bytes: int, on_append: Callable[[TurnLog], None] | None = None, *, is_ahead: bool = False
+    ) -> None:
         self.turn_id = turn_id
+        self.is_ahead = is_ahead
         self._max_bytes = max_bytes
         self._on_append = on_append
         self._lock = threading.Lock()
@@ -191,7 +194,7 @@ class TurnLog:
         """
         with self._lock:
             sleepers = self._publish(piece.last_seq)
-        if len(sleepers) <= SENT_AT_ONCE:
+        if len(sleepers) <= SENT_AT_ONCE and len(piece.frames) <= MAX_READ_BYTES:
             sleepers = [one for one in sleepers if not one.send(piece.first_seq, piece.last_seq, piece.frames)]
         if sleepers:
             wake(sleepers)

@@ -89,7 +89,8 @@ class TurnService:
             raise problems.draining()
         trace = self._telemetry.begin(anchor.wall_ns, traceparent, tracestate)
         turn_id = new_turn_id()
-        log = TurnLog(turn_id, self.deps.settings.max_log_bytes, self.deps.store.save_frames)
+        store = self.deps.store
+        log = TurnLog(turn_id, self.deps.settings.max_log_bytes, store.save_frames, is_ahead=store.is_ahead)
         turn = Turn(turn_id, ask, anchor=anchor, clock=self.deps.clock, log=log, trace=trace)
         self.directory.add(turn)
         if not self._pool.try_start(lambda: self._work(turn), name=turn_id[:12]):

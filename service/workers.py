@@ -110,6 +110,6 @@ class WorkerPool:
 
 def _preempt_nobody() -> None:
     """Lets this thread wait when it wakes, and not take the core from the one that runs: that one holds the interpreter, and perhaps a text on its way."""
-    if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
-        with contextlib.suppress(OSError):  # where it is forbidden all that is lost is time
+    with contextlib.suppress(OSError):  # where it is forbidden all that is lost is time
+        if sys.platform == "linux" and os.sched_getscheduler(0) == os.SCHED_OTHER:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

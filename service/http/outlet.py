@@ -1,8 +1,9 @@
 """A way into a connection past its event loop: the thread that has made a piece of text sends it.
 
 A person's text would wait until the loop is woken, gets the interpreter and comes to their connection; with a hundred turns that is most of its delay. Knows
-how a server that hands over its transport frames a response body. Invariants: nothing is sent here while the transport holds bytes of its own, so all arrive in
-order; nothing waits; the descriptor is ours, so that it names this connection however the server ends.
+how a server that hands over its transport frames a response body; what wraps an application's `send` does not see what goes this way. Invariants: nothing is
+sent here while the transport holds bytes of its own, so all arrive in order; nothing waits; the descriptor is ours, so that it names this connection however
+the server ends. The transport is touched in the event loop's thread only.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def outlet_of(scope: Scope) -> SocketOutlet | None:
     if (
         transport is None
         or scope.get("http_version") != "1.1"
+        or scope.get("method") == "HEAD"
         or transport.is_closing()
         or transport.get_extra_info("sslcontext")
     ):
@@ -56,14 +58,17 @@ class SocketOutlet:
         """Whether a piece was taken in part."""
         return bool(self._rest)
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the transport has sent all that it was given."""
+        return not self._rest and self._transport.get_write_buffer_size() == 0
+
     def send(self, data: bytes) -> bool:
-        """Hands a piece to the kernel; false where the connection has to do with earlier bytes, or is gone: then the loop finds out."""
+        """Hands a piece to the kernel; false where it takes nothing, or the client has gone: then the loop finds out."""
         chunk = b"%x\r\n%b\r\n" % (len(data), data)
         try:
-            if self._rest or self._transport.get_write_buffer_size():
-                return False
             taken = os.write(self._descriptor, chunk)
-        except (OSError, RuntimeError):  # the buffer may change while another thread looks at it
+        except OSError:
             return False
         if taken < len(chunk):
             self._rest = chunk[taken:]
@@ -72,7 +77,8 @@ class SocketOutlet:
     def settle(self) -> None:
         """Hands the rest to the transport."""
         rest, self._rest = self._rest, b""
-        self._transport.write(rest)
+        if not self._transport.is_closing():  # else the client has gone, and the response is about to end
+            self._transport.write(rest)
 
     def close(self) -> None:
         """Gives the descriptor back."""

@@ -131,6 +131,11 @@ class AheadFile:
             self._half.begin(newest + 1)
             self._other.begin(newest + 1)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has the file."""
+        return self._map is not None
+
     def read(self) -> dict[str, dict[int, bytes]]:
         """What the file holds, by turn and sequence number: also where another process owns it, which may stand still with its lease run out."""
         try:

@@ -122,6 +122,11 @@ class TurnStore:
             row = connection.execute(turns).first()
             return None if row is None else stored_turn(row)
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether frames may be shown before they are stored: kept meanwhile where a crash leaves them."""
+        return self._ahead is not None and self._ahead.is_open
+
     def save_frames(self, log: TurnLog) -> None:
         """Something was appended to the log of an open turn: it is stored, and then shown. `ack` is on the disk before it is shown."""
         acknowledged = log.shown_seq > 0

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 
-from service.log import TurnLog
+import pytest
+
+from service.log import MAX_READ_BYTES, TurnLog
 from tests.unit.service.test_log import TURN, ack, chunk, error
 
 
@@ -16,6 +18,8 @@ class FakeOutlet:
         self.settled = []
         self.closed = 0
         self.at_most = 1 << 20
+        self.busy = False
+        self.failing = False
         self.entered = threading.Event()
         self.let = threading.Event()
         self.let.set()
@@ -24,11 +28,17 @@ class FakeOutlet:
         assert not self.closed, "sent behind the end"
         self.entered.set()
         assert self.let.wait(5)
+        if self.failing:
+            raise AttributeError("no way in")
         if self.at_most == 0:
             return False
         self.sent.append(data[: self.at_most])
         self.rest = data[self.at_most :]
         return True
+
+    @property
+    def is_clear(self):
+        return not self.busy
 
     @property
     def has_rest(self):
@@ -49,7 +59,7 @@ def shown_at_once(log):
 
 
 def new_log():
-    log = TurnLog(TURN, 100_000_000, shown_at_once)
+    log = TurnLog(TURN, 100_000_000, shown_at_once, is_ahead=True)
     log.append(ack())
     return log
 
@@ -100,6 +110,61 @@ def test_loop_sends_where_the_way_past_it_takes_nothing():
         assert await asyncio.wait_for(task, 5) == log.read(1, 1)[0]
         log.append(chunk(3))  # the loop has not come back for more: it sends this one too
         assert await cursor.next(1) == log.read(2, 1)[0]
+        assert outlet.sent == []
+        cursor.close()
+
+    asyncio.run(main())
+
+
+def test_what_goes_wrong_with_one_viewer_does_not_end_the_turn(caplog):
+    """The loop sends, and the log says what it was."""
+
+    async def main():
+        log, outlet = new_log(), FakeOutlet()
+        cursor, task = await waiting(log, outlet)
+        outlet.failing = True
+        log.append(chunk(2))
+        assert await asyncio.wait_for(task, 5) == log.read(1, 1)[0]
+        cursor.close()
+        assert outlet.closed == 1
+
+    asyncio.run(main())
+    assert "no way in" in caplog.text
+
+
+def test_nothing_is_sent_past_bytes_that_the_loop_has_not_sent_yet():
+    """Once they have gone, a worker sends again; where they never go the loop goes on."""
+
+    async def main():
+        log, outlet = new_log(), FakeOutlet()
+        outlet.busy = True
+        cursor, task = await waiting(log, outlet)
+        outlet.busy = False
+        await asyncio.sleep(0)
+        log.append(chunk(2))
+        assert outlet.sent == [log.read(1, 1)[0]]
+        outlet.at_most = 0
+        log.append(chunk(3))
+        assert await asyncio.wait_for(task, 5) == log.read(2, 1)[0]
+        outlet.busy, outlet.at_most = True, 1 << 20
+        task = asyncio.create_task(cursor.next(5))
+        await asyncio.sleep(0.02)
+        log.append(chunk(4))
+        assert await asyncio.wait_for(task, 5) == log.read(3, 1)[0]
+        assert len(outlet.sent) == 1
+        cursor.close()
+
+    asyncio.run(main())
+
+
+def test_large_pieces_are_sent_by_the_loop():
+    """It sends no more at a time than may wait for one viewer."""
+
+    async def main():
+        log, outlet = new_log(), FakeOutlet()
+        cursor, task = await waiting(log, outlet)
+        log.append(chunk(2, "x" * MAX_READ_BYTES))
+        assert await asyncio.wait_for(task, 5) == log.read(1, 1)[0]
         assert outlet.sent == []
         cursor.close()
 
@@ -200,11 +265,15 @@ def test_worker_sends_to_the_first_viewers_only():
     asyncio.run(main())
 
 
-def test_nothing_is_opened_for_a_turn_that_has_ended():
-    """Its log comes from the loop, whole."""
+@pytest.mark.parametrize("is_ahead", [True, False])
+def test_nothing_is_opened_where_no_worker_will_send(is_ahead):
+    """A turn that has ended, and one whose text waits for a commit before it is shown, come from the loop, whole."""
 
     async def main():
-        log = new_log()
+        log = new_log() if is_ahead else TurnLog(TURN, 10_000)
+        if not is_ahead:
+            log.append(ack())
+            log.cursor().use(lambda: 1 / 0)
         log.append(error(2))
         cursor = log.cursor()
         cursor.use(lambda: 1 / 0)

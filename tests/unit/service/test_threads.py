@@ -23,6 +23,20 @@ def watchdog():
     dog.close()
 
 
+def test_pool_works_where_a_thread_may_not_choose_its_scheduling(monkeypatch):
+    """Some systems and sandboxes forbid it."""
+
+    def forbidden(_):
+        raise PermissionError
+
+    monkeypatch.setattr(workers.os, "sched_getscheduler", forbidden)
+    done = threading.Event()
+    pool = WorkerPool(1)
+    assert pool.try_start(done.set, "a")
+    assert done.wait(10)
+    assert pool.close(1) == 0
+
+
 def test_pool_admits_no_more_than_its_capacity():
     """Beyond the capacity nothing is started and nothing waits; a finished worker makes room."""
     pool = WorkerPool(2)

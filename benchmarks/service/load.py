@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import socket
 import statistics
@@ -132,9 +133,9 @@ def per_second(seen: Sequence[Seen]) -> float:
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """The value below which so large a share lies; the nearest one that was seen."""
+    """The smallest value that was seen and that so large a share does not exceed (nearest rank): of a hundred, the 99th percentile is the second highest."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def median(values: Iterable[float]) -> float:

@@ -144,6 +144,7 @@ def _delays(seen: list[load.Seen]) -> dict[str, float]:
     return {
         "first chunk p50 ms": load.quantile(first, 0.5),
         "first chunk p99 ms": load.quantile(first, 0.99),
+        "first chunk worst ms": max(first),
         "any chunk p50 ms": load.quantile(every, 0.5),
         "any chunk p99 ms": load.quantile(every, 0.99),
         "since request p50 ms": load.quantile(since, 0.5),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -101,7 +102,7 @@ class Cursor:
         self._outlet: Outlet | None = None
         self._asleep = False  # the loop has sent all that it had read, and waits: a worker may send in its place
         self._sending = False  # a worker sends in its place
-        self._sent_at = 0.0  # by the monotonic clock: when one did last
+        self._sent_at = -math.inf  # by the monotonic clock: when one did last
         self._timeout_s = 0.0
         self.seq = after
 

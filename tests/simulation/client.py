@@ -5,7 +5,8 @@ import asyncio
 from lastword.wire import FrameParser, decode_event
 from service import problems
 from service.http.follow import begun, followed
-from service.http.stream import TRANSPORT, EventStream
+from service.http.outlet import TRANSPORT
+from service.http.stream import EventStream
 
 
 class _Transport:

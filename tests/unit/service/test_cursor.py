@@ -13,6 +13,7 @@ class FakeOutlet:
     """Takes what it is given, in whole or in part, once it is let."""
 
     def __init__(self):
+        self.entries = 0
         self.sent = []
         self.rest = b""
         self.settled = []
@@ -26,6 +27,7 @@ class FakeOutlet:
 
     def send(self, data):
         assert not self.closed, "sent behind the end"
+        self.entries += 1
         self.entered.set()
         assert self.let.wait(5)
         if self.failing:
@@ -205,6 +207,40 @@ def test_loop_does_not_send_while_a_worker_does():
         assert outlet.sent == [log.read(1, 1)[0]]
         worker.join(5)
         other.join(5)
+
+    asyncio.run(main())
+
+
+def test_claim_that_comes_late_sends_nothing():
+    """The frame was sent meanwhile: not once more, and no empty piece, which would end the response."""
+
+    async def main():
+        log, outlet = new_log(), FakeOutlet()
+        cursor, task = await waiting(log, outlet)
+        log.append(chunk(2))
+        assert not cursor.send(2, 2, log.read(1, 1)[0])
+        assert (outlet.sent, cursor.seq) == ([log.read(1, 1)[0]], 2)
+        task.cancel()
+        cursor.close()
+
+    asyncio.run(main())
+
+
+def test_one_worker_sends_at_a_time():
+    """Another is turned away, and wakes the loop."""
+
+    async def main():
+        log, outlet = new_log(), FakeOutlet()
+        cursor, task = await waiting(log, outlet)
+        outlet.let.clear()
+        worker = await in_thread(lambda: log.append(chunk(2)))
+        assert await asyncio.to_thread(outlet.entered.wait, 5)
+        assert not await asyncio.to_thread(cursor.send, 3, 3, b"frame")
+        assert outlet.entries == 1
+        outlet.let.set()
+        await asyncio.to_thread(worker.join, 5)
+        task.cancel()
+        cursor.close()
 
     asyncio.run(main())
 
